@@ -1,0 +1,5 @@
+//! Placeholder: written next.
+
+/// Placeholder.
+#[derive(Debug)]
+pub struct AffinityTable;

@@ -1,0 +1,85 @@
+//! What the table is told.
+
+use alloc::{string::String, sync::Arc, vec::Vec};
+use core::net::SocketAddr;
+
+use crate::{
+    endpoint::{AdminState, EndpointId},
+    name::{ServiceName, ServicePort, SliceName},
+    settings::ServiceSettings,
+    slice::Slice,
+};
+
+/// A fact from a source, an operator or a worker.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The services that are wanted, all of them: one that is missing here is given up (its flows stay pinned and
+    /// counted).
+    ServicesConfigured(Vec<ServiceConfig>),
+    /// Where this process runs, for topology hints and traffic policy.
+    NodeIs {
+        /// The node's name.
+        name: Option<Arc<str>>,
+        /// The node's zone.
+        zone: Option<Arc<str>>,
+    },
+    /// A complete list: slices that it lacks are gone. The first one ends the time before the first sync (B5).
+    SlicesListed(Vec<Slice>),
+    /// One slice is new or has changed.
+    SliceApplied(Slice),
+    /// One slice is gone.
+    SliceDeleted(SliceName),
+    /// An operator asks for an admin state.
+    AdminStateRequested {
+        /// Of which endpoints.
+        endpoints: EndpointSelector,
+        /// Which state.
+        state: AdminState,
+        /// Who asks.
+        by: String,
+        /// Why; may be empty.
+        reason: String,
+    },
+    /// A worker saw the last flow of an endpoint that takes no new flows end.
+    EndpointEmptied(EndpointId),
+}
+
+/// A service that is wanted: a Service's port with its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// Which.
+    pub port: ServicePort,
+    /// How its flows are treated.
+    pub settings: ServiceSettings,
+    /// A fixed list of endpoints; where it is given, slices of this service are ignored.
+    pub fixed: Option<Vec<FixedEndpoint>>,
+}
+
+/// An endpoint from configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FixedEndpoint {
+    /// Address and port number.
+    pub address: SocketAddr,
+    /// Its share of new flows, relative to the others'; at least 1.
+    pub weight: u16,
+}
+
+/// Which endpoints an operator means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndpointSelector {
+    /// The endpoints of a Service (every port of it) with this address. Meant for endpoints that exist now or come
+    /// later, so that a drain survives a restart.
+    Address {
+        /// The Service.
+        service: ServiceName,
+        /// Address and port number.
+        address: SocketAddr,
+    },
+    /// The endpoints of a Service (every port of it) that belong to this pod, by its name without the namespace.
+    Pod {
+        /// The Service.
+        service: ServiceName,
+        /// The pod's name.
+        pod: Arc<str>,
+    },
+}

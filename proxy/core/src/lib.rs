@@ -1,0 +1,45 @@
+//! The part of Tidegate that decides.
+//!
+//! Facts and time go in, decisions come out: which endpoints exist, which of them may take a new flow, which one
+//! takes this flow, when a drain is over. Nothing in this crate performs I/O, reads a clock, spawns or logs; it is
+//! `no_std`, so the compiler checks that. Time ([`Timestamp`]) and randomness ([`Rng`]) are arguments.
+//!
+//! Where to go next: [`table`] is the writer's side (facts in, snapshots out), [`snapshot`] is the readers' side
+//! (one immutable value that every worker picks from), [`admission`] is the counter in which both meet.
+#![no_std]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod admission;
+pub mod affinity;
+pub mod command;
+pub mod conditions;
+pub mod endpoint;
+pub mod event;
+pub mod name;
+pub mod output;
+pub mod pick;
+pub mod rng;
+pub mod settings;
+pub mod slice;
+pub mod snapshot;
+pub mod table;
+pub mod termination;
+pub mod time;
+
+pub use admission::{Admission, AdmissionMode, Permit, Tier};
+pub use command::{FlowId, FlowRow, FlowState, ListenerId, ListenerSpec, WorkerCommand, WorkerReport};
+pub use conditions::Conditions;
+pub use endpoint::{AdminState, Endpoint, EndpointId, EndpointIdentity, OperatorRequest};
+pub use event::{EndpointSelector, Event, FixedEndpoint, ServiceConfig};
+pub use name::{PortName, ServiceName, ServicePort, SliceName};
+pub use output::{Notice, Output};
+pub use pick::{FlowKey, PickState, Refusal};
+pub use rng::Rng;
+pub use settings::{Keepalive, OnRemoval, Policy, ServiceSettings, WhenNoneReady};
+pub use slice::{Slice, SliceEndpoint, SlicePort};
+pub use snapshot::{ServiceId, ServiceSnapshot, Snapshot};
+pub use table::Table;
+pub use termination::{Party, Phase, Termination};
+pub use time::Timestamp;

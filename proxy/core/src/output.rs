@@ -1,0 +1,120 @@
+//! What the table asks of its owner.
+
+use alloc::{string::String, sync::Arc};
+use core::time::Duration;
+
+use crate::{
+    conditions::Conditions,
+    endpoint::Endpoint,
+    name::{ServiceName, ServicePort, SliceName},
+    settings::OnRemoval,
+    snapshot::Snapshot,
+};
+
+/// Something the table's owner must do.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Let every worker see this snapshot.
+    Publish(Arc<Snapshot>),
+    /// The endpoint is gone from all slices, and flows are left on it.
+    EndpointGone {
+        /// Which.
+        endpoint: Arc<Endpoint>,
+        /// It had been terminating: its flows end by themselves.
+        was_terminating: bool,
+        /// What the service says about flows whose endpoint vanished without terminating.
+        on_removal: OnRemoval,
+        /// TCP_USER_TIMEOUT to arm on its flows' endpoint legs.
+        dead_peer_timeout: Option<Duration>,
+    },
+    /// An endpoint that was gone is in a slice again: undo what `EndpointGone` armed.
+    EndpointBack {
+        /// Which.
+        endpoint: Arc<Endpoint>,
+        /// The TCP_USER_TIMEOUT that the service configures; `None` for the kernel's own.
+        user_timeout: Option<Duration>,
+    },
+    /// Tell the operator.
+    Notice(Notice),
+}
+
+/// A change of state that an operator cares about.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// An endpoint appeared.
+    EndpointAdded {
+        /// Which.
+        endpoint: Arc<Endpoint>,
+        /// With which conditions.
+        conditions: Conditions,
+    },
+    /// An endpoint's conditions changed.
+    ConditionsChanged {
+        /// Which.
+        endpoint: Arc<Endpoint>,
+        /// From.
+        from: Conditions,
+        /// To.
+        to: Conditions,
+    },
+    /// An endpoint takes no new flows any more, and its flows are counted down.
+    DrainBegan {
+        /// Which.
+        endpoint: Arc<Endpoint>,
+        /// Why, in words: `slice NAMESPACE/NAME says terminating`, `operator NAME`.
+        why: String,
+        /// Flows at that moment.
+        flows: u64,
+    },
+    /// An endpoint takes new flows again.
+    DrainUndone {
+        /// Which.
+        endpoint: Arc<Endpoint>,
+        /// Flows that were still there.
+        flows: u64,
+    },
+    /// A draining endpoint has no flows any more.
+    Drained {
+        /// Which.
+        endpoint: Arc<Endpoint>,
+        /// Since the drain began.
+        took: Duration,
+    },
+    /// An endpoint is gone from all slices.
+    EndpointRemoved {
+        /// Which.
+        endpoint: Arc<Endpoint>,
+        /// Flows that stay pinned to it.
+        flows: u64,
+        /// It had been terminating.
+        was_terminating: bool,
+    },
+    /// A service has no endpoint for new flows, or has one again.
+    Eligibility {
+        /// Which.
+        service: ServicePort,
+        /// How many endpoints new flows may go to.
+        eligible: usize,
+    },
+    /// A listener leaves the port out, and the Service has more than one.
+    AmbiguousPort {
+        /// Which.
+        service: ServicePort,
+        /// The ports that its slices have, joined with commas.
+        ports: String,
+    },
+    /// A slice, or part of one, is not used.
+    SliceIgnored {
+        /// Which.
+        slice: SliceName,
+        /// Why.
+        why: &'static str,
+        /// How many of its entries.
+        count: u32,
+    },
+    /// A service has a fixed list of endpoints and slices too; the slices are ignored.
+    SlicesShadowed {
+        /// Which.
+        service: ServiceName,
+    },
+}

@@ -1,0 +1,96 @@
+//! A service's settings, with the defaults that the configuration documents.
+
+use core::time::Duration;
+
+/// How an endpoint is picked among the eligible ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// Of two at random, the one with fewer flows per weight.
+    #[default]
+    LeastFlows,
+    /// One after the other, by weight.
+    RoundRobin,
+    /// At random, by weight.
+    Random,
+    /// By the client's address, with little change when endpoints come and go (Maglev, NSDI 2016).
+    Maglev,
+}
+
+/// What happens to a new flow while no endpoint is ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum WhenNoneReady {
+    /// It is refused at once.
+    #[default]
+    Refuse,
+    /// It goes to an endpoint that is serving and terminating, if there is one (KEP-1669).
+    ServingTerminating,
+}
+
+/// What happens to flows whose endpoint vanished without having been terminating.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnRemoval {
+    /// Nothing: they end by themselves, or when the kernel finds their end dead.
+    #[default]
+    Keep,
+    /// They are closed.
+    Close,
+}
+
+/// TCP keepalive on both legs (tcp(7): TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Keepalive {
+    /// Silence before the first probe; whole seconds.
+    pub idle: Duration,
+    /// Time between probes; whole seconds.
+    pub interval: Duration,
+    /// Probes without an answer before the leg is dead.
+    pub probes: u32,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(15), interval: Duration::from_secs(5), probes: 3 }
+    }
+}
+
+/// What a service's flows are treated by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSettings {
+    /// How an endpoint is picked.
+    pub policy: Policy,
+    /// What happens while none is ready.
+    pub when_none_ready: WhenNoneReady,
+    /// What happens to flows of an endpoint that vanished without terminating.
+    pub on_removal: OnRemoval,
+    /// How long one connect may take.
+    pub connect_timeout: Duration,
+    /// How many endpoints are tried for one flow, at least 1.
+    pub connect_attempts: u32,
+    /// How long a flow may be silent both ways; `None` for ever.
+    pub idle_timeout: Option<Duration>,
+    /// ClientIP affinity and how long it lasts after the last flow began; `None` for no affinity.
+    pub affinity_timeout: Option<Duration>,
+    /// Keepalive on both legs; `None` to leave it off.
+    pub keepalive: Option<Keepalive>,
+    /// TCP_USER_TIMEOUT on both legs from the start; `None` leaves the kernel's own.
+    pub user_timeout: Option<Duration>,
+    /// TCP_USER_TIMEOUT armed on endpoint legs once their endpoint is gone; `None` for never.
+    pub dead_peer_timeout: Option<Duration>,
+}
+
+impl Default for ServiceSettings {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            when_none_ready: WhenNoneReady::default(),
+            on_removal: OnRemoval::default(),
+            connect_timeout: Duration::from_secs(2),
+            connect_attempts: 3,
+            idle_timeout: None,
+            affinity_timeout: None,
+            keepalive: Some(Keepalive::default()),
+            user_timeout: None,
+            dead_peer_timeout: Some(Duration::from_secs(10)),
+        }
+    }
+}

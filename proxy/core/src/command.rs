@@ -7,7 +7,7 @@ use alloc::{sync::Arc, vec::Vec};
 use core::{fmt, net::SocketAddr, time::Duration};
 
 use crate::{
-    endpoint::EndpointId,
+    endpoint::{Endpoint, EndpointId},
     name::ServicePort,
     snapshot::ServiceId,
     termination::{Party, Termination},
@@ -106,8 +106,15 @@ pub enum WorkerCommand<Socket, Frozen> {
         /// At most so many.
         limit: usize,
     },
-    /// Take over a frozen flow and go on with it.
-    Adopt(Frozen),
+    /// Take over a frozen flow and go on with it, pinned to this endpoint.
+    Adopt {
+        /// The flow.
+        flow: Frozen,
+        /// The endpoint that it stays pinned to.
+        endpoint: Arc<Endpoint>,
+        /// The listener that it counts for.
+        listener: ListenerSpec,
+    },
     /// End every flow with a reset and stop. Answered with `Stopped`.
     Stop,
 }

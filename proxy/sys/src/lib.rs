@@ -3,6 +3,15 @@
 //! Synchronous and without a runtime: every call either answers at once or says "would block". All of it goes
 //! through rustix and socket2, whose calls are safe.
 
+pub mod connect;
 pub mod frozen;
+pub mod limits;
+pub mod listen;
+pub mod pipe;
+pub mod socket;
 
+pub use connect::start_connect;
 pub use frozen::{FrozenFlow, FrozenHalf, FrozenPipe};
+pub use limits::{DescriptorLimit, raise_descriptor_limit};
+pub use listen::{ListenError, listen_group};
+pub use pipe::{Pipe, PipeError};

@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The configuration file: its shape, its checks, what it means, and what changing it would do.
+//!
+//! [`load`] reads a file, [`parse`] a text; both answer with a [`Loaded`]: a checked [`Configuration`] of typed
+//! values and the warnings that go with it, or a [`LoadError`] that names every finding by line, column and field.
+//! [`Configuration::explain`] prints the effective configuration with every default filled in;
+//! [`schema`] is the same shape for editors.
+//!
+//! Not decided here: whether a path exists, an address can be bound or a token is good. That is for those who open
+//! them. Where to go next: `document` is the shape as it is written, `validate` turns it into `configuration`.
+
+mod configuration;
+mod document;
+mod error;
+mod explain;
+mod leaf;
+mod load;
+mod schema;
+mod timespan;
+mod validate;
+
+pub use configuration::{
+    Admin, AdminAddress, Configuration, FlowLog, Listener, Node, Service, Shutdown, Workers,
+};
+pub use error::{Finding, LoadError};
+pub use load::{Loaded, MAX_FILE_BYTES, fuzz_parse, load, parse};
+pub use schema::schema;

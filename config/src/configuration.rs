@@ -1,0 +1,168 @@
+//! The checked configuration, as values of their types.
+
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tidegate_core::{FixedEndpoint, ServiceConfig, ServiceName, ServicePort, ServiceSettings};
+
+/// A checked configuration.
+///
+/// Paths are resolved against the directory of the file that they came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// Threads that move bytes.
+    pub workers: Workers,
+    /// The admin API; `None` for none.
+    pub admin: Option<Admin>,
+    /// The address for scrapers; `None` for none.
+    pub metrics: Option<SocketAddr>,
+    /// The directory of EndpointSlice files; `None` where every service has a fixed list of endpoints.
+    pub endpoint_slice_directory: Option<PathBuf>,
+    /// The listeners in the order of the file, at least one.
+    pub listeners: Vec<Listener>,
+    /// Every service that has an entry or that a listener names, by name.
+    pub services: Vec<Service>,
+    /// The settings of services that do not say otherwise.
+    pub defaults: ServiceSettings,
+    /// How the process ends.
+    pub shutdown: Shutdown,
+    /// Where this process runs.
+    pub node: Node,
+    /// The directory for what survives a restart; `None` to keep nothing.
+    pub state_directory: Option<PathBuf>,
+    /// Which flows get a log line.
+    pub flow_log: FlowLog,
+}
+
+/// How many threads move bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// One for each processor.
+    Auto,
+    /// So many, at least 1.
+    Count(u16),
+}
+
+/// The admin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens.
+    pub address: AdminAddress,
+    /// The file with the bearer token; always there where the address is not local.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Where the admin API listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// On a TCP port.
+    Tcp(SocketAddr),
+    /// On a Unix socket.
+    Unix(PathBuf),
+}
+
+impl AdminAddress {
+    /// Only this machine can reach it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl std::fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// An address that clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name, unique among the listeners.
+    pub name: Arc<str>,
+    /// Where it accepts; with port 0 the kernel chooses the port.
+    pub address: SocketAddr,
+    /// Where its flows go.
+    pub service: ServicePort,
+}
+
+/// A service with its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: ServiceName,
+    /// How its flows are treated: the defaults with what its entry says.
+    pub settings: ServiceSettings,
+    /// A fixed list of endpoints; where it is given, slices of this service are ignored.
+    pub fixed: Option<Vec<FixedEndpoint>>,
+}
+
+/// How the process ends after SIGTERM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long it goes on accepting after it said that it is not ready.
+    pub delay: Duration,
+    /// How long it then waits for flows to end; `None` for ever.
+    pub grace: Option<Duration>,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_secs(5),
+            grace: None,
+        }
+    }
+}
+
+/// Where this process runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// The node's name.
+    pub name: Option<Arc<str>>,
+    /// The node's zone.
+    pub zone: Option<Arc<str>>,
+}
+
+/// Which flows get a log line when they end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlowLog {
+    /// None.
+    #[default]
+    Off,
+    /// One of so many, at least 1.
+    Sampled {
+        /// Of how many flows one gets a line.
+        every: u32,
+    },
+    /// All.
+    All,
+}
+
+impl Configuration {
+    /// What the table is to know: one entry for each Service's port that a listener names, in order, each once.
+    pub fn service_configs(&self) -> Vec<ServiceConfig> {
+        let ports: BTreeSet<_> = self.listeners.iter().map(|listener| &listener.service).collect();
+        ports
+            .into_iter()
+            .map(|port| {
+                let service = self.service(&port.service);
+                ServiceConfig {
+                    port: port.clone(),
+                    settings: service
+                        .map_or_else(|| self.defaults.clone(), |service| service.settings.clone()),
+                    fixed: service.and_then(|service| service.fixed.clone()),
+                }
+            })
+            .collect()
+    }
+
+    /// A service by its name.
+    pub fn service(&self, name: &ServiceName) -> Option<&Service> {
+        self.services.iter().find(|service| service.name == *name)
+    }
+}

@@ -1,0 +1,155 @@
+//! The effective configuration as a file, with every default filled in.
+
+use std::{
+    fmt::{self, Write},
+    path::Path,
+};
+
+use tidegate_core::{Keepalive, ServiceSettings};
+
+use crate::{
+    configuration::{Configuration, FlowLog, Workers},
+    leaf::Words as _,
+    timespan::{display, display_or_none},
+};
+
+impl Configuration {
+    /// The configuration as YAML with every default filled in. Reading it again gives an equal configuration, and
+    /// equal configurations give the same text.
+    pub fn explain(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "apiVersion: tidegate.io/v1alpha1\nkind: ProxyConfiguration")?;
+        match self.workers {
+            Workers::Auto => writeln!(out, "workers: auto")?,
+            Workers::Count(count) => writeln!(out, "workers: {count}")?,
+        }
+        if let Some(admin) = &self.admin {
+            writeln!(out, "admin:\n  address: {}", quoted(&admin.address.to_string()))?;
+            if let Some(path) = &admin.token_file {
+                writeln!(out, "  tokenFile: {}", path_text(path))?;
+            }
+        }
+        if let Some(address) = self.metrics {
+            writeln!(out, "metrics:\n  address: {}", quoted(&address.to_string()))?;
+        }
+        if let Some(path) = &self.endpoint_slice_directory {
+            writeln!(out, "source:\n  endpointSliceDirectory: {}", path_text(path))?;
+        }
+        if let Some(path) = &self.state_directory {
+            writeln!(out, "stateDirectory: {}", path_text(path))?;
+        }
+        self.write_node(out)?;
+        writeln!(out, "shutdown:\n  delay: {}", display(self.shutdown.delay))?;
+        writeln!(out, "  grace: {}", display_or_none(self.shutdown.grace))?;
+        match self.flow_log {
+            FlowLog::Off => writeln!(out, "flowLog:\n  mode: off")?,
+            FlowLog::Sampled { every } => writeln!(out, "flowLog:\n  mode: sampled\n  sampleEvery: {every}")?,
+            FlowLog::All => writeln!(out, "flowLog:\n  mode: all")?,
+        }
+        writeln!(out, "listeners:")?;
+        for listener in &self.listeners {
+            writeln!(out, "- name: {}", quoted(&listener.name))?;
+            writeln!(out, "  address: {}", quoted(&listener.address.to_string()))?;
+            writeln!(out, "  service: {}", listener.service.service)?;
+            if let Some(port) = &listener.service.port {
+                writeln!(out, "  port: {}", quoted(port))?;
+            }
+        }
+        self.write_services(out)?;
+        writeln!(out, "defaults:")?;
+        write_settings(out, &self.defaults)
+    }
+
+    fn write_node(&self, out: &mut String) -> fmt::Result {
+        if self.node.name.is_none() && self.node.zone.is_none() {
+            return Ok(());
+        }
+        writeln!(out, "node:")?;
+        for (field, value) in [("name", &self.node.name), ("zone", &self.node.zone)] {
+            if let Some(value) = value {
+                writeln!(out, "  {field}: {}", quoted(value))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_services(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "services:")?;
+        for service in &self.services {
+            writeln!(out, "- name: {}", service.name)?;
+            write_settings(out, &service.settings)?;
+            match service.fixed.as_deref() {
+                None => {}
+                Some([]) => writeln!(out, "  endpoints: []")?,
+                Some(fixed) => {
+                    writeln!(out, "  endpoints:")?;
+                    for endpoint in fixed {
+                        let address = quoted(&endpoint.address.to_string());
+                        writeln!(out, "  - {{address: {address}, weight: {}}}", endpoint.weight)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_settings(out: &mut String, settings: &ServiceSettings) -> fmt::Result {
+    writeln!(out, "  policy: {}", settings.policy.word())?;
+    writeln!(out, "  connectTimeout: {}", display(settings.connect_timeout))?;
+    writeln!(out, "  connectAttempts: {}", settings.connect_attempts)?;
+    writeln!(out, "  idleTimeout: {}", display_or_none(settings.idle_timeout))?;
+    writeln!(out, "  whenNoneReady: {}", settings.when_none_ready.word())?;
+    writeln!(out, "  onRemoval: {}", settings.on_removal.word())?;
+    writeln!(
+        out,
+        "  affinity:\n    clientIP:\n      timeout: {}",
+        display_or_none(settings.affinity_timeout)
+    )?;
+    writeln!(out, "  keepalive:\n    enabled: {}", settings.keepalive.is_some())?;
+    if let Some(Keepalive {
+        idle,
+        interval,
+        probes,
+    }) = settings.keepalive
+    {
+        writeln!(out, "    idle: {}", display(idle))?;
+        writeln!(out, "    interval: {}", display(interval))?;
+        writeln!(out, "    probes: {probes}")?;
+    }
+    writeln!(out, "  userTimeout: {}", display_or_none(settings.user_timeout))?;
+    writeln!(
+        out,
+        "  deadPeerTimeout: {}",
+        display_or_none(settings.dead_peer_timeout)
+    )
+}
+
+fn path_text(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
+}
+
+/// A text as YAML reads it back: bare where that is plain to see, else in the quotes of JSON, which YAML shares.
+pub(crate) fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | ':');
+    let begins_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+        || (text.contains(':') && text.starts_with(|c: char| c.is_ascii_digit()));
+    let is_word = matches!(
+        text.to_ascii_lowercase().as_str(),
+        "null" | "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n"
+    );
+    if begins_plain && !is_word && !text.ends_with(':') && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        serde_json::Value::from(text).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! From the file's shape to what it means. Every check is made, whatever was found before it, so that one run tells
+//! all that is wrong.
+
+mod listeners;
+mod services;
+mod settings;
+
+use std::{
+    collections::BTreeSet,
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    configuration::{Admin, AdminAddress, Configuration, FlowLog, Node, Shutdown, Workers},
+    document::{AdminBlock, Document, FlowLogBlock, NodeBlock, ShutdownBlock},
+    error::Finding,
+    leaf::{Field, FilePath, FlowLogMode, Name, Place},
+};
+
+/// The configuration that a document means, with warnings; or all that is wrong with it.
+pub(crate) fn validate(
+    document: &Document,
+    directory: &Path,
+) -> Result<(Configuration, Vec<Finding>), Vec<Finding>> {
+    let mut check = Check {
+        directory,
+        errors: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let top = Place { line: 1, column: 1 };
+    check.required(
+        &document.api_version,
+        top,
+        "apiVersion",
+        "`apiVersion: tidegate.io/v1alpha1`",
+    );
+    check.required(&document.kind, top, "kind", "`kind: ProxyConfiguration`");
+    let workers = check
+        .value(&document.workers, "workers")
+        .and_then(|count| count.0);
+    let admin = document.admin.as_ref().and_then(|block| check.admin(block));
+    let metrics = document.metrics.as_ref().and_then(|block| {
+        check.required(
+            &block.address,
+            top,
+            "metrics.address",
+            "`address: IP:port` under `metrics`",
+        )
+    });
+    let endpoint_slice_directory = document.source.as_ref().and_then(|block| {
+        let field = "source.endpointSliceDirectory";
+        let path = check.required(
+            &block.endpoint_slice_directory,
+            top,
+            field,
+            "`endpointSliceDirectory: PATH` under `source`",
+        )?;
+        Some(check.resolve(&path))
+    });
+    let defaults = check.defaults(document.defaults.as_ref());
+    let has_source = document.source.is_some();
+    let mut services = check.services(document, &defaults);
+    let listeners = check.listeners(document, &services, has_source);
+    check.taken_twice(document, admin.as_ref(), metrics, &listeners);
+
+    let entries: BTreeSet<_> = services.iter().map(|service| service.name.clone()).collect();
+    let named: BTreeSet<_> = listeners
+        .iter()
+        .map(|listener| listener.service.service.clone())
+        .collect();
+    services.extend(named.difference(&entries).map(|name| crate::Service {
+        name: name.clone(),
+        settings: defaults.clone(),
+        fixed: None,
+    }));
+    services.sort_by(|a, b| a.name.cmp(&b.name));
+
+    let configuration = Configuration {
+        workers: workers.map_or(Workers::Auto, Workers::Count),
+        admin,
+        metrics,
+        endpoint_slice_directory,
+        listeners,
+        services,
+        defaults,
+        shutdown: check.shutdown(document.shutdown.as_ref()),
+        node: check.node(document.node.as_ref()),
+        state_directory: check
+            .value(&document.state_directory, "stateDirectory")
+            .map(|path| check.resolve(&path)),
+        flow_log: check.flow_log(document.flow_log.as_ref()),
+    };
+    if check.errors.is_empty() {
+        Ok((configuration, check.warnings))
+    } else {
+        Err(check.errors)
+    }
+}
+
+/// The findings so far.
+struct Check<'a> {
+    directory: &'a Path,
+    errors: Vec<Finding>,
+    warnings: Vec<Finding>,
+}
+
+impl Check<'_> {
+    /// A value that may be left out.
+    fn value<T: Clone>(&mut self, field: &Option<Field<T>>, name: impl Into<String>) -> Option<T> {
+        let field = field.as_ref()?;
+        match &field.read {
+            Ok(value) => Some(value.clone()),
+            Err(message) => {
+                self.errors.push(Finding::new(field.place, name, message));
+                None
+            }
+        }
+    }
+
+    /// A value that must be there; `parent` is the place of the block that lacks it.
+    fn required<T: Clone>(
+        &mut self,
+        field: &Option<Field<T>>,
+        parent: Place,
+        name: impl Into<String>,
+        remedy: &str,
+    ) -> Option<T> {
+        let name = name.into();
+        if field.is_none() {
+            self.errors
+                .push(Finding::new(parent, name, format!("missing: add {remedy}")));
+            return None;
+        }
+        self.value(field, name)
+    }
+
+    fn error(&mut self, place: Place, field: impl Into<String>, message: impl Into<String>) {
+        self.errors.push(Finding::new(place, field, message));
+    }
+
+    fn warn(&mut self, place: Place, field: impl Into<String>, message: impl Into<String>) {
+        self.warnings.push(Finding::new(place, field, message));
+    }
+
+    /// A path, relative to the file's directory, without the `.` in it.
+    fn resolve(&self, path: &FilePath) -> PathBuf {
+        let path: PathBuf = self
+            .directory
+            .join(&path.0)
+            .components()
+            .filter(|component| !matches!(component, Component::CurDir))
+            .collect();
+        if path.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            path
+        }
+    }
+
+    fn admin(&mut self, block: &AdminBlock) -> Option<Admin> {
+        let token_file = self
+            .value(&block.token_file, "admin.tokenFile")
+            .map(|path| self.resolve(&path));
+        let top = Place { line: 1, column: 1 };
+        let remedy = "`address: IP:port` or `address: unix:/path` under `admin`";
+        let address = match self.required(&block.address, top, "admin.address", remedy)? {
+            AdminAddress::Unix(path) => AdminAddress::Unix(self.resolve(&FilePath(path))),
+            tcp @ AdminAddress::Tcp(_) => tcp,
+        };
+        if !address.is_local() && block.token_file.is_none() {
+            let place = block.address.as_ref().map_or(top, |field| field.place);
+            self.error(
+                place,
+                "admin.address",
+                format!(
+                    "{address} can be reached from other machines, and whoever reaches the admin API can drain \
+                     endpoints and close flows: use a loopback address such as 127.0.0.1:9901, a Unix socket, or \
+                     give `tokenFile` (scrapers that only read metrics have `metrics.address`)"
+                ),
+            );
+        }
+        Some(Admin { address, token_file })
+    }
+
+    fn shutdown(&mut self, block: Option<&ShutdownBlock>) -> Shutdown {
+        let mut shutdown = Shutdown::default();
+        let Some(block) = block else { return shutdown };
+        if let Some(delay) = self
+            .value(&block.delay, "shutdown.delay")
+            .and_then(|delay| delay.0)
+        {
+            shutdown.delay = delay;
+        }
+        if let Some(grace) = self.value(&block.grace, "shutdown.grace") {
+            shutdown.grace = grace.0;
+        }
+        shutdown
+    }
+
+    fn node(&mut self, block: Option<&NodeBlock>) -> Node {
+        let Some(block) = block else {
+            return Node::default();
+        };
+        let mut text =
+            |field: &Option<Field<Name>>, name: &str| self.value(field, name).map(|name| Arc::from(name.0));
+        Node {
+            name: text(&block.name, "node.name"),
+            zone: text(&block.zone, "node.zone"),
+        }
+    }
+
+    fn flow_log(&mut self, block: Option<&FlowLogBlock>) -> FlowLog {
+        let Some(block) = block else {
+            return FlowLog::default();
+        };
+        let mode = self
+            .value(&block.mode, "flowLog.mode")
+            .unwrap_or(FlowLogMode::Off);
+        let every = self
+            .value(&block.sample_every, "flowLog.sampleEvery")
+            .map_or(100, |every| every.0);
+        if let (Some(field), FlowLogMode::Off | FlowLogMode::All) = (&block.sample_every, mode) {
+            self.warn(
+                field.place,
+                "flowLog.sampleEvery",
+                "has no effect without `mode: sampled`: set the mode or remove it",
+            );
+        }
+        match mode {
+            FlowLogMode::Off => FlowLog::Off,
+            FlowLogMode::Sampled => FlowLog::Sampled { every },
+            FlowLogMode::All => FlowLog::All,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

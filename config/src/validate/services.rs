@@ -1,0 +1,133 @@
+//! Services and their fixed endpoints.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use tidegate_core::{FixedEndpoint, ServiceName, ServiceSettings};
+
+use super::Check;
+use crate::{
+    configuration::Service,
+    document::{Document, EndpointBlock},
+    leaf::{Located, Place},
+};
+
+impl Check<'_> {
+    /// The services that have an entry.
+    pub(super) fn services(&mut self, document: &Document, defaults: &ServiceSettings) -> Vec<Service> {
+        let mut services = Vec::new();
+        let mut lines: BTreeMap<ServiceName, u64> = BTreeMap::new();
+        let named: BTreeSet<&ServiceName> = document
+            .listeners
+            .iter()
+            .flatten()
+            .filter_map(|listener| listener.value.service.as_ref()?.read.as_ref().ok())
+            .collect();
+        for (index, Located { value: block, place }) in document.services.iter().flatten().enumerate() {
+            let at = format!("services[{index}]");
+            let name = self.required(
+                &block.name,
+                *place,
+                format!("{at}.name"),
+                "`name: NAMESPACE/NAME`",
+            );
+            let settings = self.settings(block.settings(), &at, defaults);
+            let fixed = block
+                .endpoints
+                .as_ref()
+                .map(|list| self.endpoints(list, &at, *place));
+            let Some(name) = name else { continue };
+            let name_place = block.name.as_ref().map_or(*place, |field| field.place);
+            if let Some(line) = lines.get(&name) {
+                self.error(
+                    name_place,
+                    format!("{at}.name"),
+                    format!("`{name}` has an entry on line {line} already: join the two"),
+                );
+                continue;
+            }
+            lines.insert(name.clone(), name_place.line);
+            if !named.contains(&name) {
+                self.warn(
+                    name_place,
+                    format!("{at}.name"),
+                    format!(
+                        "no listener names `{name}`, so its entry has no effect: add a listener or remove it"
+                    ),
+                );
+            }
+            services.push(Service {
+                name,
+                settings,
+                fixed,
+            });
+        }
+        services
+    }
+
+    fn endpoints(&mut self, list: &[Located<EndpointBlock>], at: &str, service: Place) -> Vec<FixedEndpoint> {
+        let mut endpoints = Vec::new();
+        let mut lines: BTreeMap<SocketAddr, u64> = BTreeMap::new();
+        if list.is_empty() {
+            self.warn(
+                service,
+                format!("{at}.endpoints"),
+                "is empty, so every new flow is refused: list endpoints, or remove it to follow slices",
+            );
+        }
+        for (index, Located { value, place }) in list.iter().enumerate() {
+            let at = format!("{at}.endpoints[{index}]");
+            let (address, address_place, weight) = match value {
+                EndpointBlock::Address(Ok(address)) => (Some(*address), *place, 1),
+                EndpointBlock::Address(Err(message)) => {
+                    self.error(*place, at.clone(), message);
+                    (None, *place, 1)
+                }
+                EndpointBlock::Weighted(block) => {
+                    let remedy = "`address: IP:port`";
+                    let address = self.required(&block.address, *place, format!("{at}.address"), remedy);
+                    let weight = self
+                        .value(&block.weight, format!("{at}.weight"))
+                        .map_or(1, |weight| weight.0);
+                    (
+                        address,
+                        block.address.as_ref().map_or(*place, |field| field.place),
+                        weight,
+                    )
+                }
+            };
+            let Some(address) = address else { continue };
+            if let Some(reason) = not_connectable(address) {
+                self.error(
+                    address_place,
+                    at,
+                    format!("`{address}` cannot be connected to: {reason}"),
+                );
+            } else if let Some(line) = lines.insert(address, address_place.line) {
+                self.error(
+                    address_place,
+                    at,
+                    format!("`{address}` is on line {line} already: list it once, with a `weight` if it should get more"),
+                );
+            } else {
+                endpoints.push(FixedEndpoint {
+                    address,
+                    weight: u16::try_from(weight).unwrap_or(u16::MAX),
+                });
+            }
+        }
+        endpoints
+    }
+}
+
+/// Why nothing can be listening at this address.
+fn not_connectable(address: SocketAddr) -> Option<&'static str> {
+    match address.ip().to_canonical() {
+        _ if address.port() == 0 => Some("port 0 is no port; expected 1 to 65535"),
+        ip if ip.is_unspecified() => Some("it means any address; expected the endpoint's own"),
+        ip if ip.is_multicast() => Some("it is a multicast address"),
+        _ => None,
+    }
+}

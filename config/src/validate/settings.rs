@@ -1,0 +1,116 @@
+//! What `defaults` and services have in common.
+
+use std::time::Duration;
+
+use tidegate_core::{Keepalive, ServiceSettings};
+
+use super::Check;
+use crate::document::{AffinityBlock, DefaultsBlock, KeepaliveBlock, Settings};
+
+/// What Kubernetes takes where a ClientIP affinity has no timeout of its own.
+const DEFAULT_AFFINITY_TIMEOUT: Duration = Duration::from_secs(10_800);
+
+impl Check<'_> {
+    pub(super) fn defaults(&mut self, block: Option<&DefaultsBlock>) -> ServiceSettings {
+        let builtin = ServiceSettings::default();
+        match block {
+            Some(block) => self.settings(block.settings(), "defaults", &builtin),
+            None => builtin,
+        }
+    }
+
+    /// The settings of a block; what it leaves out is as in `base`.
+    pub(super) fn settings(
+        &mut self,
+        block: Settings<'_>,
+        at: &str,
+        base: &ServiceSettings,
+    ) -> ServiceSettings {
+        ServiceSettings {
+            policy: self
+                .value(block.policy, format!("{at}.policy"))
+                .unwrap_or(base.policy),
+            when_none_ready: self
+                .value(block.when_none_ready, format!("{at}.whenNoneReady"))
+                .unwrap_or(base.when_none_ready),
+            on_removal: self
+                .value(block.on_removal, format!("{at}.onRemoval"))
+                .unwrap_or(base.on_removal),
+            connect_timeout: self
+                .value(block.connect_timeout, format!("{at}.connectTimeout"))
+                .and_then(|timeout| timeout.0)
+                .unwrap_or(base.connect_timeout),
+            connect_attempts: self
+                .value(block.connect_attempts, format!("{at}.connectAttempts"))
+                .map_or(base.connect_attempts, |attempts| attempts.0),
+            idle_timeout: self
+                .value(block.idle_timeout, format!("{at}.idleTimeout"))
+                .map_or(base.idle_timeout, |timeout| timeout.0),
+            affinity_timeout: self.affinity(block.affinity.as_ref(), at, base.affinity_timeout),
+            keepalive: self.keepalive(block.keepalive.as_ref(), at, base.keepalive),
+            user_timeout: self
+                .value(block.user_timeout, format!("{at}.userTimeout"))
+                .map_or(base.user_timeout, |timeout| timeout.0),
+            dead_peer_timeout: self
+                .value(block.dead_peer_timeout, format!("{at}.deadPeerTimeout"))
+                .map_or(base.dead_peer_timeout, |timeout| timeout.0),
+        }
+    }
+
+    fn affinity(
+        &mut self,
+        block: Option<&AffinityBlock>,
+        at: &str,
+        base: Option<Duration>,
+    ) -> Option<Duration> {
+        let Some(client_ip) = block.and_then(|block| block.client_ip.as_ref()) else {
+            return base;
+        };
+        match self.value(&client_ip.timeout, format!("{at}.affinity.clientIP.timeout")) {
+            Some(timeout) => timeout.0,
+            None => base.or(Some(DEFAULT_AFFINITY_TIMEOUT)),
+        }
+    }
+
+    fn keepalive(
+        &mut self,
+        block: Option<&KeepaliveBlock>,
+        at: &str,
+        base: Option<Keepalive>,
+    ) -> Option<Keepalive> {
+        let Some(block) = block else { return base };
+        let values = base.unwrap_or_default();
+        let keepalive = Keepalive {
+            idle: self
+                .value(&block.idle, format!("{at}.keepalive.idle"))
+                .and_then(|idle| idle.0)
+                .unwrap_or(values.idle),
+            interval: self
+                .value(&block.interval, format!("{at}.keepalive.interval"))
+                .and_then(|interval| interval.0)
+                .unwrap_or(values.interval),
+            probes: self
+                .value(&block.probes, format!("{at}.keepalive.probes"))
+                .map_or(values.probes, |probes| probes.0),
+        };
+        let enabled = self
+            .value(&block.enabled, format!("{at}.keepalive.enabled"))
+            .unwrap_or(base.is_some());
+        if !enabled {
+            for (given, name) in [
+                (block.idle.as_ref().map(|field| field.place), "idle"),
+                (block.interval.as_ref().map(|field| field.place), "interval"),
+                (block.probes.as_ref().map(|field| field.place), "probes"),
+            ] {
+                if let Some(place) = given {
+                    self.warn(
+                        place,
+                        format!("{at}.keepalive.{name}"),
+                        "has no effect while keepalive is off: set `enabled: true` or remove it",
+                    );
+                }
+            }
+        }
+        enabled.then_some(keepalive)
+    }
+}

@@ -1,0 +1,168 @@
+//! Connecting a flow to an endpoint: pick, try, and on failure try another one.
+//!
+//! Not a byte of the client's has been sent while this goes on, so another endpoint is as good as the first. The same
+//! endpoint is never tried twice for one flow.
+
+use std::{
+    future::poll_fn,
+    io,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use rustix::io::Errno;
+use tidegate_core::{Endpoint, FlowKey, Party, Permit, Phase, Refusal, ServiceSettings, Termination};
+use tidegate_sys::start_connect;
+
+use crate::{counters::ConnectFailure, flows::Flow, leg::Leg, worker::Worker};
+
+/// A flow's endpoint: the right to be counted there, the connection to it, and its service's settings.
+pub(crate) struct Connected {
+    pub(crate) permit: Permit,
+    pub(crate) leg: Leg,
+    pub(crate) settings: Arc<ServiceSettings>,
+}
+
+/// Finds an endpoint for a flow and starts the connect. A refusal here costs no wait at all.
+pub(crate) fn pick(
+    worker: &Worker,
+    flow: &Flow,
+    tried: &[Arc<Endpoint>],
+) -> Result<(Permit, Arc<ServiceSettings>), Termination> {
+    let snapshot = worker.snapshot.load();
+    let refused = Termination {
+        by: Party::NoEndpoint,
+        phase: Phase::Pick,
+    };
+    let service = snapshot.service(flow.target.spec.service).ok_or(refused)?;
+    let key = FlowKey {
+        client: flow.client.ip(),
+    };
+    let mut state = flow.target.pick_state.borrow_mut();
+    let mut rng = worker.rng.borrow_mut();
+    match service.admit(&key, tried, &mut state, &mut rng, worker.now()) {
+        Ok(permit) => {
+            *flow.endpoint.borrow_mut() = Some(Arc::clone(permit.endpoint()));
+            Ok((permit, Arc::clone(service.settings())))
+        }
+        Err(Refusal::NotSynced | Refusal::NoneReady) => Err(refused),
+        Err(Refusal::AllTried) => Err(Termination {
+            by: Party::Endpoint,
+            phase: Phase::Connect,
+        }),
+    }
+}
+
+/// Connects to the endpoint that was picked, or to another one where that fails.
+pub(crate) async fn connect(
+    worker: &Worker,
+    flow: &Flow,
+    permit: Permit,
+    settings: Arc<ServiceSettings>,
+) -> Result<Connected, Termination> {
+    let counters = &flow.target.counters;
+    let began = Instant::now();
+    let mut tried = Vec::new();
+    let (mut permit, mut settings) = (permit, settings);
+    loop {
+        flow.attempts.set(flow.attempts.get() + 1);
+        let error = match attempt(flow, &permit, &settings).await {
+            Ok(leg) => {
+                counters.connected.add(1);
+                counters
+                    .connect_nanos
+                    .add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+                return Ok(Connected {
+                    permit,
+                    leg,
+                    settings,
+                });
+            }
+            Err(Failure::Ordered(by)) => {
+                worker.release(permit);
+                return Err(Termination {
+                    by,
+                    phase: Phase::Connect,
+                });
+            }
+            Err(Failure::Io(error)) => error,
+        };
+        let cause = classify(&error);
+        counters.connect_failures(cause).add(1);
+        tracing::debug!(
+            flow = %flow.id, endpoint = %permit.endpoint().address(), %error, cause = cause.word(),
+            "connect failed"
+        );
+        let by = if cause == ConnectFailure::Local {
+            Party::Resource
+        } else {
+            Party::Endpoint
+        };
+        tried.push(Arc::clone(permit.endpoint()));
+        worker.release(permit);
+        if tried.len() >= settings.connect_attempts as usize {
+            return Err(Termination {
+                by,
+                phase: Phase::Connect,
+            });
+        }
+        (permit, settings) = pick(worker, flow, &tried).map_err(|_| Termination {
+            by,
+            phase: Phase::Connect,
+        })?;
+        counters.retries.add(1);
+    }
+}
+
+enum Failure {
+    Io(io::Error),
+    Ordered(Party),
+}
+
+async fn attempt(flow: &Flow, permit: &Permit, settings: &ServiceSettings) -> Result<Leg, Failure> {
+    let socket = start_connect(permit.endpoint().address()).map_err(Failure::Io)?;
+    let leg = Leg::new(socket).map_err(Failure::Io)?;
+    let connected = poll_fn(|cx| poll_connected(flow, &leg, cx));
+    match tokio::time::timeout(settings.connect_timeout, connected).await {
+        Ok(Ok(())) => {}
+        Ok(Err(failure)) => return Err(failure),
+        Err(_) => return Err(Failure::Io(io::ErrorKind::TimedOut.into())),
+    }
+    if let Some(timeout) = settings.user_timeout {
+        // A refusal leaves the kernel's own measure, and a good connection.
+        let _ = tidegate_sys::socket::set_user_timeout(leg.socket(), Some(timeout));
+    }
+    Ok(leg)
+}
+
+fn poll_connected(flow: &Flow, leg: &Leg, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    if let Some(by) = flow.take_orders(cx).and_then(|orders| orders.close) {
+        return Poll::Ready(Err(Failure::Ordered(by)));
+    }
+    leg.poll_connected(cx).map_err(Failure::Io)
+}
+
+/// What a failed connect says, and of whom.
+fn classify(error: &io::Error) -> ConnectFailure {
+    match Errno::from_io_error(error) {
+        Some(Errno::CONNREFUSED | Errno::CONNRESET) => ConnectFailure::Refused,
+        Some(Errno::TIMEDOUT) => ConnectFailure::Timeout,
+        Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::NETDOWN | Errno::HOSTDOWN) => {
+            ConnectFailure::Unreachable
+        }
+        Some(
+            Errno::ADDRNOTAVAIL
+            | Errno::AGAIN
+            | Errno::MFILE
+            | Errno::NFILE
+            | Errno::NOBUFS
+            | Errno::NOMEM
+            | Errno::NOSPC
+            | Errno::ACCESS
+            | Errno::PERM,
+        ) => ConnectFailure::Local,
+        None if error.kind() == io::ErrorKind::TimedOut => ConnectFailure::Timeout,
+        _ => ConnectFailure::Other,
+    }
+}

@@ -1,0 +1,108 @@
+//! The relay: two halves between two legs, until both have ended or one end is broken.
+//!
+//! Its whole state is plain data in [`Relay`], and [`Relay::poll`] keeps nothing elsewhere: between two polls a relay
+//! can be taken apart, which is how a flow is frozen.
+
+mod half;
+
+use std::task::{Context, Poll};
+
+use tidegate_core::Party;
+
+use crate::{
+    counters::{Direction, ServiceCounters},
+    leg::Leg,
+    pipes::Pipes,
+};
+pub(crate) use half::Half;
+use half::HalfState;
+
+/// What both halves of every relay of a worker share.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    /// The one buffer through which this worker copies.
+    pub(crate) buffer: std::cell::RefCell<Box<[u8]>>,
+    /// The pipes through which it splices.
+    pub(crate) pipes: Pipes,
+}
+
+/// A connected flow.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    pub(crate) client: Leg,
+    pub(crate) endpoint: Leg,
+    pub(crate) up: Half,
+    pub(crate) down: Half,
+}
+
+/// How a relay came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Both ends have sent their FIN, and all bytes before them are written.
+    Finished,
+    /// This end is broken: it reset, or the kernel found it dead.
+    Broken(Party),
+}
+
+impl Relay {
+    pub(crate) fn new(client: Leg, endpoint: Leg) -> Self {
+        // The client's leg has TCP_NODELAY from its listener; the endpoint's gets it when it first matters.
+        let up = Half {
+            nagle: true,
+            ..Half::default()
+        };
+        Self {
+            client,
+            endpoint,
+            up,
+            down: Half::default(),
+        }
+    }
+
+    /// Moves what can be moved. Ready when the relay is over.
+    ///
+    /// A FIN goes out only after the bytes ahead of it, and not at all on a leg that is about to be closed.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        tools: &Tools,
+        counters: &ServiceCounters,
+    ) -> Poll<Ending> {
+        let Self {
+            client,
+            endpoint,
+            up,
+            down,
+        } = self;
+        up.drive(cx, client, endpoint, tools, counters, Direction::Up);
+        down.drive(cx, endpoint, client, tools, counters, Direction::Down);
+        let ending = match (up.state, down.state) {
+            (HalfState::SourceBroken, _) | (HalfState::Ended, HalfState::SinkBroken) => {
+                Some(Ending::Broken(Party::Client))
+            }
+            (_, HalfState::SourceBroken) | (HalfState::SinkBroken, HalfState::Ended) => {
+                Some(Ending::Broken(Party::Endpoint))
+            }
+            (HalfState::SinkBroken, HalfState::SinkBroken) => Some(Ending::Broken(Party::Endpoint)),
+            (HalfState::Ended, HalfState::Ended) => Some(Ending::Finished),
+            // A sink that takes no more may still have bytes to say, which the other half delivers first.
+            (HalfState::Open, _) | (_, HalfState::Open) => None,
+        };
+        if let Some(ending) = ending {
+            return Poll::Ready(ending);
+        }
+        up.pass_fin(endpoint);
+        down.pass_fin(client);
+        Poll::Pending
+    }
+
+    /// One direction has ended.
+    pub(crate) fn is_half_closed(&self) -> bool {
+        self.up.state != HalfState::Open || self.down.state != HalfState::Open
+    }
+
+    /// The client has sent its FIN (or takes no more).
+    pub(crate) fn client_closed(&self) -> bool {
+        self.up.state != HalfState::Open
+    }
+}

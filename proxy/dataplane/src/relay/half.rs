@@ -1,0 +1,433 @@
+//! One direction of a relay.
+//!
+//! Small messages are copied through the worker's buffer: two calls for each. A half that moves bulk goes over to
+//! splice through a pipe, which costs more calls and no copies, and back when the bulk is over. Whatever was read
+//! and could not be written is held here, and nothing more is read until it is gone: that is the back-pressure, and
+//! the bound on memory.
+
+use std::task::{Context, Poll};
+
+use tidegate_sys::{FrozenHalf, FrozenPipe, Pipe, socket};
+
+use super::Tools;
+use crate::{
+    counters::{Direction, ServiceCounters, Way},
+    leg::{Leg, Moved},
+};
+
+/// A read of this many bytes is bulk.
+const BULK: usize = 32 * 1024;
+
+/// So many bulk reads in a row, and the half splices.
+const BULK_READS: u8 = 2;
+
+/// So many wake-ups in a row that brought less than [`BULK`], and it copies again.
+const QUIET_WAKES: u8 = 3;
+
+/// Moves in one poll before other flows get their turn.
+const MOVES_PER_POLL: u32 = 8;
+
+/// A first write up to this size leaves in one segment, with or without Nagle's algorithm: no path has a smaller
+/// maximum (RFC 9293, 3.7.1).
+const ONE_SEGMENT: usize = 536;
+
+/// One direction of a relay.
+#[derive(Debug, Default)]
+pub(crate) struct Half {
+    pub(crate) state: HalfState,
+    /// Bytes written to the sink.
+    pub(crate) bytes: u64,
+    /// The sink still has Nagle's algorithm on.
+    pub(crate) nagle: bool,
+    /// The source's FIN was passed on.
+    fin_passed: bool,
+    /// The source's FIN was read; what is held goes out before the state says so.
+    source_ended: bool,
+    mode: Mode,
+    held: Held,
+}
+
+/// How far a half has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum HalfState {
+    /// Bytes may come.
+    #[default]
+    Open,
+    /// The source has sent its FIN, and every byte before it is written.
+    Ended,
+    /// The source is broken; what was read before may still be held.
+    SourceBroken,
+    /// The sink takes no more bytes; what was held is lost with it.
+    SinkBroken,
+}
+
+/// How bytes are moved at this time.
+#[derive(Clone, Copy, Debug)]
+enum Mode {
+    Copy { bulk_reads: u8 },
+    Splice { quiet_wakes: u8, since_wake: usize },
+}
+
+/// Bytes that were read and not yet written.
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Bytes {
+        bytes: Box<[u8]>,
+        written: usize,
+    },
+    Pipe(Pipe),
+    /// Bytes that came from elsewhere: first the pipe, then these.
+    PipeAndBytes(Pipe, Box<[u8]>),
+}
+
+impl Default for Mode {
+    fn default() -> Self {
+        Self::Copy { bulk_reads: 0 }
+    }
+}
+
+/// What a step says about the next one.
+enum Step {
+    Again,
+    Blocked,
+}
+
+impl Half {
+    /// Moves bytes until one side has to wait, and sees to it that the task is woken then.
+    pub(crate) fn drive(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &Leg,
+        sink: &Leg,
+        tools: &Tools,
+        counters: &ServiceCounters,
+        direction: Direction,
+    ) {
+        let mut moves = MOVES_PER_POLL;
+        while self.state == HalfState::Open {
+            if !matches!(self.held, Held::Nothing) {
+                match self.flush(sink, tools, counters, direction) {
+                    Step::Again => continue,
+                    Step::Blocked => match sink.poll_writable(cx) {
+                        Poll::Pending => return,
+                        Poll::Ready(Ok(())) => continue,
+                        Poll::Ready(Err(_)) => return self.break_sink(tools),
+                    },
+                }
+            }
+            if self.source_ended {
+                self.state = HalfState::Ended;
+                return;
+            }
+            if moves == 0 {
+                cx.waker().wake_by_ref();
+                return;
+            }
+            moves -= 1;
+            let step = match self.mode {
+                Mode::Copy { bulk_reads } => self.copy(bulk_reads, source, sink, tools, counters, direction),
+                Mode::Splice { .. } => self.splice(source, sink, tools, counters, direction),
+            };
+            match step {
+                Step::Again => {}
+                Step::Blocked => match source.poll_readable(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => self.state = HalfState::SourceBroken,
+                },
+            }
+        }
+    }
+
+    /// Sends the FIN that belongs after everything this half has written, once.
+    pub(crate) fn pass_fin(&mut self, sink: &Leg) {
+        if self.state == HalfState::Ended && !self.fin_passed {
+            self.fin_passed = true;
+            if socket::send_fin(sink.socket()).is_err() {
+                self.state = HalfState::SinkBroken;
+            }
+        }
+    }
+
+    /// Writes what is held, whatever the state: what was read from a source that broke is still owed to the sink.
+    /// True when nothing is held any more, or the sink takes no more.
+    pub(crate) fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &Leg,
+        tools: &Tools,
+        counters: &ServiceCounters,
+        direction: Direction,
+    ) -> Poll<()> {
+        while !matches!(self.held, Held::Nothing) {
+            if let Step::Blocked = self.flush(sink, tools, counters, direction) {
+                match sink.poll_writable(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => self.break_sink(tools),
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Gives its pipe back to the pool, when the flow is over.
+    pub(crate) fn discard(&mut self, tools: &Tools) {
+        match std::mem::take(&mut self.held) {
+            Held::Pipe(pipe) | Held::PipeAndBytes(pipe, _) => tools.pipes.give_back(pipe),
+            Held::Nothing | Held::Bytes { .. } => {}
+        }
+    }
+
+    fn break_sink(&mut self, tools: &Tools) {
+        self.discard(tools);
+        self.state = HalfState::SinkBroken;
+    }
+
+    fn copy(
+        &mut self,
+        bulk_reads: u8,
+        source: &Leg,
+        sink: &Leg,
+        tools: &Tools,
+        counters: &ServiceCounters,
+        direction: Direction,
+    ) -> Step {
+        let mut buffer = tools.buffer.borrow_mut();
+        let read = match source.receive(&mut buffer) {
+            Ok(Moved::Bytes(read)) => read,
+            Ok(Moved::Blocked) => return Step::Blocked,
+            Ok(Moved::End) => {
+                self.source_ended = true;
+                return Step::Again;
+            }
+            Err(_) => {
+                self.state = HalfState::SourceBroken;
+                return Step::Again;
+            }
+        };
+        self.mode = if read < BULK {
+            Mode::Copy { bulk_reads: 0 }
+        } else if bulk_reads + 1 < BULK_READS || source.is_urgent() {
+            Mode::Copy {
+                bulk_reads: (bulk_reads + 1).min(BULK_READS),
+            }
+        } else {
+            Mode::Splice {
+                quiet_wakes: 0,
+                since_wake: 0,
+            }
+        };
+        self.end_nagle(sink, read);
+        let written = match sink.transmit(&buffer[..read]) {
+            Ok(Moved::Bytes(written)) => written,
+            Ok(Moved::Blocked | Moved::End) => 0,
+            Err(_) => {
+                self.break_sink(tools);
+                return Step::Again;
+            }
+        };
+        self.count(written, counters, direction, Way::Copy);
+        if written < read {
+            self.held = Held::Bytes {
+                bytes: buffer[written..read].into(),
+                written: 0,
+            };
+        }
+        Step::Again
+    }
+
+    fn splice(
+        &mut self,
+        source: &Leg,
+        sink: &Leg,
+        tools: &Tools,
+        counters: &ServiceCounters,
+        direction: Direction,
+    ) -> Step {
+        let Some(mut pipe) = tools.pipes.take() else {
+            self.mode = Mode::default();
+            return Step::Again;
+        };
+        match source.fill(&mut pipe) {
+            Ok(Moved::Bytes(read)) => {
+                if let Mode::Splice { since_wake, .. } = &mut self.mode {
+                    *since_wake = since_wake.saturating_add(read);
+                }
+                self.end_nagle(sink, read);
+                self.held = Held::Pipe(pipe);
+                return self.flush_pipe(sink, tools, counters, direction);
+            }
+            Ok(Moved::Blocked) => {
+                tools.pipes.give_back(pipe);
+                self.note_quiet(source);
+                Step::Blocked
+            }
+            // A splice stops at urgent data and says "end" there once the peer has closed, and it does not know
+            // every kind of source; a plain read tells the truth about both.
+            Ok(Moved::End) | Err(_) => {
+                tools.pipes.give_back(pipe);
+                self.mode = Mode::default();
+                Step::Again
+            }
+        }
+    }
+
+    /// The source is empty for now: is the bulk over?
+    fn note_quiet(&mut self, source: &Leg) {
+        let Mode::Splice {
+            quiet_wakes,
+            since_wake,
+        } = self.mode
+        else {
+            return;
+        };
+        let quiet_wakes = if since_wake >= BULK { 0 } else { quiet_wakes + 1 };
+        self.mode = if quiet_wakes >= QUIET_WAKES || source.is_urgent() {
+            Mode::default()
+        } else {
+            Mode::Splice {
+                quiet_wakes,
+                since_wake: 0,
+            }
+        };
+    }
+
+    /// Writes some of what is held.
+    fn flush(&mut self, sink: &Leg, tools: &Tools, counters: &ServiceCounters, direction: Direction) -> Step {
+        match &mut self.held {
+            Held::Nothing => Step::Again,
+            Held::Pipe(_) | Held::PipeAndBytes(..) => self.flush_pipe(sink, tools, counters, direction),
+            Held::Bytes { bytes, written } => match sink.transmit(&bytes[*written..]) {
+                Ok(Moved::Bytes(moved)) => {
+                    *written += moved;
+                    if *written == bytes.len() {
+                        self.held = Held::Nothing;
+                    }
+                    self.count(moved, counters, direction, Way::Copy);
+                    Step::Again
+                }
+                Ok(Moved::Blocked | Moved::End) => Step::Blocked,
+                Err(_) => {
+                    self.break_sink(tools);
+                    Step::Again
+                }
+            },
+        }
+    }
+
+    fn flush_pipe(
+        &mut self,
+        sink: &Leg,
+        tools: &Tools,
+        counters: &ServiceCounters,
+        direction: Direction,
+    ) -> Step {
+        let (Held::Pipe(pipe) | Held::PipeAndBytes(pipe, _)) = &mut self.held else {
+            return Step::Again;
+        };
+        let moved = match sink.drain(pipe) {
+            Ok(Moved::Bytes(moved)) => moved,
+            Ok(Moved::Blocked | Moved::End) => return Step::Blocked,
+            Err(_) => {
+                self.break_sink(tools);
+                return Step::Again;
+            }
+        };
+        if pipe.is_empty() {
+            match std::mem::take(&mut self.held) {
+                Held::Pipe(pipe) => tools.pipes.give_back(pipe),
+                Held::PipeAndBytes(pipe, bytes) => {
+                    tools.pipes.give_back(pipe);
+                    self.held = Held::Bytes { bytes, written: 0 };
+                }
+                Held::Nothing | Held::Bytes { .. } => {}
+            }
+        }
+        self.count(moved, counters, direction, Way::Splice);
+        Step::Again
+    }
+
+    /// Turns Nagle's algorithm off on the sink before the first write that it could delay. A short connection that
+    /// sends one small request never needs the call.
+    fn end_nagle(&mut self, sink: &Leg, size: usize) {
+        if self.nagle && (self.bytes > 0 || size > ONE_SEGMENT) {
+            self.nagle = false;
+            // A refusal costs latency and not a byte; the connection is good.
+            let _ = socket::set_nodelay(sink.socket());
+        }
+    }
+
+    fn count(&mut self, moved: usize, counters: &ServiceCounters, direction: Direction, way: Way) {
+        self.bytes += moved as u64;
+        counters.bytes(direction, way).add(moved as u64);
+    }
+
+    /// Takes the half apart.
+    pub(crate) fn freeze(self, tools: &Tools) -> FrozenHalf {
+        let (pipe, pending) = match self.held {
+            Held::Nothing => (None, Vec::new()),
+            Held::Bytes { bytes, written } => (None, bytes[written..].to_vec()),
+            Held::Pipe(pipe) => (Some(pipe), Vec::new()),
+            Held::PipeAndBytes(pipe, bytes) => (Some(pipe), bytes.into_vec()),
+        };
+        let pipe = pipe.map(|pipe| {
+            tools.pipes.release();
+            let (reader, writer, length) = pipe.into_parts();
+            FrozenPipe {
+                reader,
+                writer,
+                length,
+            }
+        });
+        FrozenHalf {
+            pending,
+            pipe,
+            source_ended: self.source_ended,
+            sink_ended: self.fin_passed,
+            bytes: self.bytes,
+        }
+    }
+
+    /// Puts a half together again. The sink may have Nagle's algorithm on.
+    pub(crate) fn adopt(frozen: FrozenHalf, tools: &Tools, nagle: bool) -> std::io::Result<Self> {
+        let FrozenHalf {
+            pending,
+            pipe,
+            source_ended,
+            sink_ended,
+            bytes,
+        } = frozen;
+        let pipe = match pipe {
+            Some(FrozenPipe {
+                reader,
+                writer,
+                length,
+            }) => {
+                let pipe = Pipe::from_parts(reader, writer, length)?;
+                tools.pipes.adopt();
+                Some(pipe)
+            }
+            None => None,
+        };
+        let held = match (pipe, pending.is_empty()) {
+            (None, true) => Held::Nothing,
+            (None, false) => Held::Bytes {
+                bytes: pending.into(),
+                written: 0,
+            },
+            (Some(pipe), true) => Held::Pipe(pipe),
+            (Some(pipe), false) => Held::PipeAndBytes(pipe, pending.into()),
+        };
+        Ok(Self {
+            bytes,
+            nagle,
+            fin_passed: sink_ended,
+            source_ended,
+            held,
+            ..Self::default()
+        })
+    }
+}

@@ -1,0 +1,47 @@
+//! Passing a reset on, but never ahead of the bytes that were received before it.
+//!
+//! A close with SO_LINGER zero throws the send queue away. So what is held is written first, then the leg is watched
+//! until every byte has left this host, and then it is reset. A receiver that takes nothing for [`PATIENCE`] gets the
+//! reset all the same: the other end is gone, and memory has to come back.
+
+use std::{future::poll_fn, time::Duration};
+
+use tidegate_sys::socket;
+
+use crate::{
+    counters::{Direction, ServiceCounters},
+    leg::Leg,
+    relay::{Half, Tools},
+};
+
+/// How long a slow receiver may hold up a reset.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Delivers what `half` holds to `sink`, then resets it.
+pub(crate) async fn deliver_then_reset(
+    sink: Leg,
+    mut half: Half,
+    tools: &Tools,
+    counters: &ServiceCounters,
+    direction: Direction,
+) {
+    let delivered = async {
+        poll_fn(|cx| half.poll_flush(cx, &sink, tools, counters, direction)).await;
+        while let Ok(false) = sink.watch_for_all_sent() {
+            if poll_fn(|cx| sink.poll_writable(cx)).await.is_err() {
+                break;
+            }
+        }
+    };
+    // The limit is on the whole delivery: there is no way to ask the kernel for progress.
+    let _ = tokio::time::timeout(PATIENCE, delivered).await;
+    half.discard(tools);
+    reset(sink);
+}
+
+/// Resets a leg at once.
+pub(crate) fn reset(leg: Leg) {
+    // Where the option is refused the close sends a FIN instead, which is all that is left to do.
+    let _ = socket::reset_on_close(leg.socket());
+    drop(leg);
+}

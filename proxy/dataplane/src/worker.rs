@@ -1,0 +1,430 @@
+//! A worker: a thread with a runtime, its listeners, its flows, and the commands that it carries out.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, VecDeque},
+    fmt::Display,
+    io,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use tidegate_core::{
+    EndpointId, FlowId, ListenerId, ListenerSpec, Party, Permit, PickState, Rng, Snapshot, Timestamp,
+};
+use tidegate_sys::FrozenFlow;
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::{Notify, mpsc},
+};
+
+use crate::{
+    Command, Report,
+    accept::{self, Listener, Target},
+    counters::WorkerCounters,
+    flow,
+    flows::{Flow, Flows},
+    pipes::Pipes,
+    relay::Tools,
+};
+
+/// The buffer through which a worker copies: as much as the kernel's loopback and GRO make of one segment.
+const BUFFER: usize = 64 * 1024;
+
+/// A flow that has lived this long gets keepalive on its endpoint's leg. A shorter one never pays for the calls.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(1);
+
+/// Which flows get a line in the flow log: none (0), all (1), or one in so many. Shared, so that a reload reaches
+/// every worker.
+#[derive(Debug, Default)]
+pub struct FlowLogRate(AtomicU32);
+
+impl FlowLogRate {
+    /// Logs one flow in `every`; none where that is 0.
+    pub fn set(&self, every: u32) {
+        self.0.store(every, Ordering::Relaxed);
+    }
+
+    fn wants(&self, id: FlowId) -> bool {
+        match self.0.load(Ordering::Relaxed) {
+            0 => false,
+            every => (id.0 as u32).is_multiple_of(every),
+        }
+    }
+}
+
+/// What a worker starts with.
+#[derive(Debug)]
+pub struct WorkerOptions {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The origin of every [`Timestamp`].
+    pub origin: Instant,
+    /// Where the controller publishes.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// What it is told.
+    pub commands: mpsc::Receiver<Command>,
+    /// Where it answers.
+    pub reports: mpsc::Sender<Report>,
+    /// What it counts.
+    pub counters: Arc<WorkerCounters>,
+    /// How many flows it may have; accept waits beyond that, and connections queue in the kernel.
+    pub max_flows: usize,
+    /// Which flows are logged.
+    pub flow_log: Arc<FlowLogRate>,
+    /// Where its picks' randomness begins.
+    pub seed: u64,
+}
+
+/// What a worker's tasks share.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) flows: Flows,
+    pub(crate) tools: Tools,
+    pub(crate) rng: RefCell<Rng>,
+    /// Wakes an accept that waits because the worker is full.
+    pub(crate) flow_ended: Notify,
+    origin: Instant,
+    reports: mpsc::Sender<Report>,
+    flow_log: Arc<FlowLogRate>,
+    max_flows: usize,
+    /// Flows that wait for their keepalive, the oldest first.
+    young: RefCell<VecDeque<(Timestamp, FlowId)>>,
+    freezes: RefCell<Vec<Freeze>>,
+    paused: Cell<bool>,
+    stopping: Cell<bool>,
+}
+
+/// A request to freeze flows, under way.
+#[derive(Debug)]
+struct Freeze {
+    request: u64,
+    awaited: Vec<FlowId>,
+    frozen: Vec<FrozenFlow>,
+}
+
+/// Starts a worker on a thread of its own. The thread ends after [`Command::Stop`], or when its command channel is
+/// closed.
+///
+/// # Errors
+/// The thread or its runtime cannot be made.
+pub fn spawn_worker(options: WorkerOptions) -> io::Result<JoinHandle<()>> {
+    let name = format!("worker-{}", options.index);
+    std::thread::Builder::new().name(name).spawn(move || {
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build_local(LocalOptions::default());
+        match runtime {
+            Ok(runtime) => runtime.block_on(run(options)),
+            Err(error) => tracing::error!(%error, "cannot make a worker's runtime"),
+        }
+    })
+}
+
+async fn run(options: WorkerOptions) {
+    let WorkerOptions {
+        index,
+        origin,
+        snapshot,
+        mut commands,
+        reports,
+        counters,
+        ..
+    } = options;
+    let tools = Tools {
+        buffer: vec![0; BUFFER].into_boxed_slice().into(),
+        pipes: Pipes::new(Arc::clone(&counters)),
+    };
+    let worker = Rc::new(Worker {
+        snapshot,
+        counters,
+        flows: Flows::new(index),
+        tools,
+        rng: RefCell::new(Rng::new(options.seed)),
+        flow_ended: Notify::new(),
+        origin,
+        reports,
+        flow_log: options.flow_log,
+        max_flows: options.max_flows.max(1),
+        young: RefCell::default(),
+        freezes: RefCell::default(),
+        paused: Cell::new(false),
+        stopping: Cell::new(false),
+    });
+    let mut listeners: BTreeMap<ListenerId, Rc<Listener>> = BTreeMap::new();
+    let mut tick = tokio::time::interval(KEEPALIVE_AFTER);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        let command = tokio::select! {
+            command = commands.recv() => command,
+            _ = tick.tick() => {
+                worker.arm_keepalives();
+                continue;
+            }
+        };
+        match command {
+            Some(Command::Stop) | None => break,
+            Some(command) => carry_out(&worker, &mut listeners, command).await,
+        }
+    }
+    // Listeners first, so that no flow begins any more.
+    worker.stopping.set(true);
+    for listener in listeners.values() {
+        listener.close(0);
+    }
+    worker.flows.each(None, |flow| {
+        flow.order(|orders| orders.close = Some(Party::Shutdown))
+    });
+    while worker.flows.len() > 0 {
+        worker.flow_ended.notified().await;
+    }
+    // The controller may be gone already, and then nobody waits for it.
+    let _ = worker.reports.send(Report::Stopped { worker: index }).await;
+}
+
+async fn carry_out(
+    worker: &Rc<Worker>,
+    listeners: &mut BTreeMap<ListenerId, Rc<Listener>>,
+    command: Command,
+) {
+    match command {
+        Command::Listen {
+            listener: spec,
+            socket,
+        } => {
+            let listener = Listener::new(worker.target(spec.clone()));
+            listeners.insert(spec.id, Rc::clone(&listener));
+            let worker = Rc::clone(worker);
+            tokio::task::spawn_local(async move {
+                let closed = accept::run(Rc::clone(&worker), listener, socket).await;
+                if let Some(request) = closed {
+                    worker.report(Report::Closed { request }).await;
+                }
+            });
+        }
+        Command::Retarget(spec) => {
+            if let Some(listener) = listeners.get(&spec.id) {
+                *listener.target.borrow_mut() = Rc::new(worker.target(spec));
+            }
+        }
+        Command::StopAccepting { listener, request } => match listeners.remove(&listener) {
+            Some(listener) => listener.close(request),
+            None => worker.report(Report::Closed { request }).await,
+        },
+        Command::Ping { request } => {
+            let generation = worker.snapshot.load().generation();
+            worker.report(Report::Alive { request, generation }).await;
+        }
+        Command::ListFlows {
+            request,
+            limit,
+            endpoint,
+        } => {
+            let (mut flows, mut total) = (Vec::new(), 0);
+            worker.flows.each(endpoint, |flow| {
+                total += 1;
+                if flows.len() < limit {
+                    flows.push(flow.row());
+                }
+            });
+            worker
+                .report(Report::Flows {
+                    request,
+                    flows,
+                    total,
+                })
+                .await;
+        }
+        Command::CloseFlow { request, flow, by } => {
+            let found = worker.flows.find(flow);
+            if let Some(flow) = &found {
+                flow.order(|orders| orders.close = Some(by));
+            }
+            worker
+                .report(Report::Ended {
+                    request,
+                    found: found.is_some(),
+                })
+                .await;
+        }
+        Command::CloseEndpoint { endpoint, by } => {
+            worker.flows.each(Some(endpoint), |flow| {
+                flow.order(|orders| orders.close = Some(by))
+            });
+        }
+        Command::SetUserTimeout { endpoint, timeout } => {
+            worker.flows.each(Some(endpoint), |flow| {
+                flow.order(|orders| orders.user_timeout = Some(timeout))
+            });
+        }
+        Command::Freeze { request, limit } => worker.freeze(request, limit).await,
+        Command::Adopt {
+            flow: frozen,
+            endpoint,
+            listener,
+        } => {
+            let target = listeners.get(&listener.id).map_or_else(
+                || Rc::new(worker.target(listener)),
+                |listener| Rc::clone(&listener.target.borrow()),
+            );
+            let settings = worker.settings(&target.spec);
+            let address = frozen.client_address;
+            if let Err(error) = flow::resume(worker, &target, frozen, Permit::pinned(&endpoint), settings) {
+                tracing::error!(%error, client = %address, "cannot take over a flow");
+            }
+        }
+        Command::Stop => {}
+    }
+}
+
+impl Worker {
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.flows.len() >= self.max_flows
+    }
+
+    /// Counts a flow out of its endpoint, and tells the controller where that was the last one of a drain.
+    pub(crate) fn release(&self, permit: Permit) {
+        let id: EndpointId = permit.endpoint().id();
+        // A full channel loses nothing: the controller looks at the counts of draining endpoints itself, later.
+        if permit.release() {
+            let _ = self.reports.try_send(Report::EndpointEmptied(id));
+        }
+        self.flow_ended.notify_waiters();
+    }
+
+    /// Puts a flow in line for keepalive on its endpoint's leg.
+    pub(crate) fn expect_keepalive(&self, flow: &Flow) {
+        self.young.borrow_mut().push_back((self.now(), flow.id));
+    }
+
+    fn arm_keepalives(&self) {
+        let now = self.now();
+        let mut young = self.young.borrow_mut();
+        while let Some((since, id)) = young.front().copied() {
+            if now.since(since) < KEEPALIVE_AFTER {
+                break;
+            }
+            young.pop_front();
+            if let Some(flow) = self.flows.find(id) {
+                flow.order(|orders| orders.keepalive = true);
+            }
+        }
+        if young.is_empty() {
+            young.shrink_to(64);
+        }
+    }
+
+    /// Says once per pause, not once per connection, that accept waits.
+    pub(crate) fn note_accept_pause(&self, cause: &dyn Display) {
+        self.counters.accept_pauses.add(1);
+        if !self.paused.replace(true) {
+            tracing::warn!(%cause, flows = self.flows.len(), "accept pauses; connections wait in the kernel's queue");
+        }
+    }
+
+    /// Accept has caught up, so the next pause is worth a line again.
+    pub(crate) fn note_accepting(&self) {
+        self.paused.set(false);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Writes a flow's log line, if it gets one.
+    pub(crate) fn log(&self, flow: &Flow) {
+        if self.flow_log.wants(flow.id) && self.reports.try_send(Report::FlowEnded(flow.row())).is_err() {
+            self.counters.reports_dropped.add(1);
+        }
+        if !self.freezes.borrow().is_empty() {
+            self.settle_freeze(flow.id, None);
+        }
+    }
+
+    /// Takes a frozen flow out of this worker.
+    pub(crate) fn hand_out(&self, flow: &Flow, frozen: Option<FrozenFlow>, permit: Permit) {
+        self.flows.remove(flow);
+        flow.target.counters.opened.sub(1);
+        self.settle_freeze(flow.id, frozen);
+        self.release(permit);
+    }
+
+    fn target(&self, spec: ListenerSpec) -> Target {
+        let counters = self.counters.service(&spec.port);
+        Target {
+            spec,
+            counters,
+            pick_state: RefCell::new(PickState::default()),
+        }
+    }
+
+    fn settings(&self, spec: &ListenerSpec) -> Arc<tidegate_core::ServiceSettings> {
+        let snapshot = self.snapshot.load();
+        snapshot
+            .service(spec.service)
+            .map_or_else(Arc::default, |service| Arc::clone(service.settings()))
+    }
+
+    async fn freeze(&self, request: u64, limit: usize) {
+        let mut awaited = Vec::new();
+        self.flows.each(None, |flow| {
+            if awaited.len() < limit && flow.state.get() != tidegate_core::FlowState::Connecting {
+                flow.order(|orders| orders.freeze = true);
+                awaited.push(flow.id);
+            }
+        });
+        if awaited.is_empty() {
+            return self
+                .report(Report::Frozen {
+                    request,
+                    flows: Vec::new(),
+                })
+                .await;
+        }
+        self.freezes.borrow_mut().push(Freeze {
+            request,
+            awaited,
+            frozen: Vec::new(),
+        });
+    }
+
+    /// A flow that was to be frozen is, or has ended before.
+    fn settle_freeze(&self, id: FlowId, frozen: Option<FrozenFlow>) {
+        let mut freezes = self.freezes.borrow_mut();
+        let Some(at) = freezes.iter().position(|freeze| freeze.awaited.contains(&id)) else {
+            return;
+        };
+        let freeze = &mut freezes[at];
+        freeze.awaited.retain(|awaited| *awaited != id);
+        freeze.frozen.extend(frozen);
+        if freeze.awaited.is_empty() {
+            let Freeze {
+                request,
+                frozen: flows,
+                ..
+            } = freezes.swap_remove(at);
+            let reports = self.reports.clone();
+            tokio::task::spawn_local(async move {
+                let _ = reports.send(Report::Frozen { request, flows }).await;
+            });
+        }
+    }
+
+    /// Answers the controller. A controller that is gone needs no answer.
+    async fn report(&self, report: Report) {
+        let _ = self.reports.send(report).await;
+    }
+}

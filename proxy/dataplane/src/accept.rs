@@ -48,11 +48,7 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn new(target: Target) -> Rc<Self> {
-        Rc::new(Self {
-            target: RefCell::new(Rc::new(target)),
-            closing: Cell::new(None),
-            stop: Notify::new(),
-        })
+        Rc::new(Self { target: RefCell::new(Rc::new(target)), closing: Cell::new(None), stop: Notify::new() })
     }
 
     /// Asks the listener's task to take what is queued and close.
@@ -145,9 +141,7 @@ fn accept_burst(worker: &Rc<Worker>, listener: &Listener, socket: &AsyncFd<TcpLi
 fn accept(socket: &TcpListener) -> rustix::io::Result<(OwnedFd, SocketAddr)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let (client, address) = acceptfrom_with(socket, flags)?;
-    let address = address
-        .and_then(|address| SocketAddr::try_from(address).ok())
-        .ok_or(Errno::CONNABORTED)?;
+    let address = address.and_then(|address| SocketAddr::try_from(address).ok()).ok_or(Errno::CONNABORTED)?;
     Ok((client, canonical(address)))
 }
 

@@ -31,14 +31,9 @@ pub(crate) fn pick(
     tried: &[Arc<Endpoint>],
 ) -> Result<(Permit, Arc<ServiceSettings>), Termination> {
     let snapshot = worker.snapshot.load();
-    let refused = Termination {
-        by: Party::NoEndpoint,
-        phase: Phase::Pick,
-    };
+    let refused = Termination { by: Party::NoEndpoint, phase: Phase::Pick };
     let service = snapshot.service(flow.target.spec.service).ok_or(refused)?;
-    let key = FlowKey {
-        client: flow.client.ip(),
-    };
+    let key = FlowKey { client: flow.client.ip() };
     let mut state = flow.target.pick_state.borrow_mut();
     let mut rng = worker.rng.borrow_mut();
     match service.admit(&key, tried, &mut state, &mut rng, worker.now()) {
@@ -47,10 +42,7 @@ pub(crate) fn pick(
             Ok((permit, Arc::clone(service.settings())))
         }
         Err(Refusal::NotSynced | Refusal::NoneReady) => Err(refused),
-        Err(Refusal::AllTried) => Err(Termination {
-            by: Party::Endpoint,
-            phase: Phase::Connect,
-        }),
+        Err(Refusal::AllTried) => Err(Termination { by: Party::Endpoint, phase: Phase::Connect }),
     }
 }
 
@@ -70,21 +62,12 @@ pub(crate) async fn connect(
         let error = match attempt(flow, &permit, &settings).await {
             Ok(leg) => {
                 counters.connected.add(1);
-                counters
-                    .connect_nanos
-                    .add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
-                return Ok(Connected {
-                    permit,
-                    leg,
-                    settings,
-                });
+                counters.connect_nanos.add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+                return Ok(Connected { permit, leg, settings });
             }
             Err(Failure::Ordered(by)) => {
                 worker.release(permit);
-                return Err(Termination {
-                    by,
-                    phase: Phase::Connect,
-                });
+                return Err(Termination { by, phase: Phase::Connect });
             }
             Err(Failure::Io(error)) => error,
         };
@@ -94,23 +77,14 @@ pub(crate) async fn connect(
             flow = %flow.id, endpoint = %permit.endpoint().address(), %error, cause = cause.word(),
             "connect failed"
         );
-        let by = if cause == ConnectFailure::Local {
-            Party::Resource
-        } else {
-            Party::Endpoint
-        };
+        let by = if cause == ConnectFailure::Local { Party::Resource } else { Party::Endpoint };
         tried.push(Arc::clone(permit.endpoint()));
         worker.release(permit);
         if tried.len() >= settings.connect_attempts as usize {
-            return Err(Termination {
-                by,
-                phase: Phase::Connect,
-            });
+            return Err(Termination { by, phase: Phase::Connect });
         }
-        (permit, settings) = pick(worker, flow, &tried).map_err(|_| Termination {
-            by,
-            phase: Phase::Connect,
-        })?;
+        (permit, settings) =
+            pick(worker, flow, &tried).map_err(|_| Termination { by, phase: Phase::Connect })?;
         counters.retries.add(1);
     }
 }

@@ -18,18 +18,12 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// Adds; to be called by the writer only.
     pub fn add(&self, amount: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(amount),
-            Ordering::Relaxed,
-        );
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
     }
 
     /// Subtracts; to be called by the writer only.
     pub fn sub(&self, amount: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_sub(amount),
-            Ordering::Relaxed,
-        );
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(amount), Ordering::Relaxed);
     }
 
     /// Reads.
@@ -99,13 +93,7 @@ impl Way {
 
 impl ConnectFailure {
     /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Refused,
-        Self::Timeout,
-        Self::Unreachable,
-        Self::Local,
-        Self::Other,
-    ];
+    pub const ALL: [Self; 5] = [Self::Refused, Self::Timeout, Self::Unreachable, Self::Local, Self::Other];
 
     /// The word in metrics.
     pub const fn word(self) -> &'static str {
@@ -189,9 +177,6 @@ impl WorkerCounters {
     /// Every service that this worker has counters of.
     pub fn services(&self) -> Vec<(ServicePort, Arc<ServiceCounters>)> {
         let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        services
-            .iter()
-            .map(|(port, counters)| (port.clone(), Arc::clone(counters)))
-            .collect()
+        services.iter().map(|(port, counters)| (port.clone(), Arc::clone(counters))).collect()
     }
 }

@@ -91,19 +91,12 @@ async fn serve(
         Ok(leg) => leg,
         Err(error) => {
             tracing::warn!(%error, "cannot watch a client's socket");
-            let termination = Termination {
-                by: Party::Resource,
-                phase: Phase::Connect,
-            };
+            let termination = Termination { by: Party::Resource, phase: Phase::Connect };
             return end(&worker, &flow, Some(permit), termination);
         }
     };
     let connected = connect(&worker, &flow, permit, settings).await;
-    let Connected {
-        permit,
-        leg,
-        settings,
-    } = match connected {
+    let Connected { permit, leg, settings } = match connected {
         Ok(connected) => connected,
         Err(termination) => {
             reset(client);
@@ -123,25 +116,16 @@ async fn converse(
     settings: &ServiceSettings,
 ) {
     flow.state.set(FlowState::Open);
-    let mut idle = settings
-        .idle_timeout
-        .map(|timeout| IdleTimer::new(timeout, worker, flow));
+    let mut idle = settings.idle_timeout.map(|timeout| IdleTimer::new(timeout, worker, flow));
     let outcome = poll_fn(|cx| poll_once(worker, flow, &mut relay, &mut idle, settings, cx)).await;
-    let phase = if relay.is_half_closed() {
-        Phase::LastData
-    } else {
-        Phase::Data
-    };
+    let phase = if relay.is_half_closed() { Phase::LastData } else { Phase::Data };
     let termination = match outcome {
         Outcome::Relayed(Ending::Finished) => Termination::NORMAL,
         Outcome::Relayed(Ending::Broken(by)) => {
             pass_reset(worker, flow, relay, by).await;
             return end(worker, flow, Some(permit), Termination { by, phase });
         }
-        Outcome::IdleTooLong => Termination {
-            by: Party::Timeout,
-            phase,
-        },
+        Outcome::IdleTooLong => Termination { by: Party::Timeout, phase },
         Outcome::Ordered(by) => {
             let _ = socket::reset_on_close(relay.client.socket());
             let _ = socket::reset_on_close(relay.endpoint.socket());
@@ -201,17 +185,10 @@ fn poll_once(
     }
     if relay.is_half_closed() {
         let client_closed = relay.client_closed();
-        flow.state.set(if client_closed {
-            FlowState::ClientClosed
-        } else {
-            FlowState::EndpointClosed
-        });
+        flow.state.set(if client_closed { FlowState::ClientClosed } else { FlowState::EndpointClosed });
     }
     match idle {
-        Some(timer) => timer
-            .as_mut()
-            .poll(worker, flow, cx)
-            .map(|()| Outcome::IdleTooLong),
+        Some(timer) => timer.as_mut().poll(worker, flow, cx).map(|()| Outcome::IdleTooLong),
         None => Poll::Pending,
     }
 }
@@ -278,10 +255,7 @@ struct IdleTimer {
 impl IdleTimer {
     fn new(timeout: Duration, worker: &Worker, flow: &Flow) -> Pin<Box<Self>> {
         let left = timeout.saturating_sub(worker.now().since(flow.active.get()));
-        Box::pin(Self {
-            timeout,
-            sleep: Box::pin(tokio::time::sleep(left)),
-        })
+        Box::pin(Self { timeout, sleep: Box::pin(tokio::time::sleep(left)) })
     }
 
     fn poll(mut self: Pin<&mut Self>, worker: &Worker, flow: &Flow, cx: &mut Context<'_>) -> Poll<()> {

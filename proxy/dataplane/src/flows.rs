@@ -80,11 +80,7 @@ impl Flow {
             listener: Arc::clone(&self.target.spec.name),
             service: self.target.spec.port.clone(),
             client: self.client,
-            endpoint: self
-                .endpoint
-                .borrow()
-                .as_ref()
-                .map(|endpoint| (endpoint.id(), endpoint.address())),
+            endpoint: self.endpoint.borrow().as_ref().map(|endpoint| (endpoint.id(), endpoint.address())),
             state: self.state.get(),
             opened: self.opened,
             active: self.active.get(),
@@ -95,10 +91,7 @@ impl Flow {
     }
 
     fn is_pinned_to(&self, id: EndpointId) -> bool {
-        self.endpoint
-            .borrow()
-            .as_ref()
-            .is_some_and(|endpoint| endpoint.id() == id)
+        self.endpoint.borrow().as_ref().is_some_and(|endpoint| endpoint.id() == id)
     }
 }
 
@@ -115,11 +108,7 @@ const SLOT_BITS: u32 = 22;
 
 impl Flows {
     pub(crate) fn new(worker: usize) -> Self {
-        Self {
-            worker: worker as u64,
-            serial: Cell::new(0),
-            live: RefCell::default(),
-        }
+        Self { worker: worker as u64, serial: Cell::new(0), live: RefCell::default() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -168,11 +157,7 @@ impl Flows {
     }
 
     pub(crate) fn find(&self, id: FlowId) -> Option<Rc<Flow>> {
-        self.live
-            .borrow()
-            .get(Self::slot(id))
-            .filter(|flow| flow.id == id)
-            .cloned()
+        self.live.borrow().get(Self::slot(id)).filter(|flow| flow.id == id).cloned()
     }
 
     /// Calls `visit` with each live flow; those of one endpoint, where one is named.

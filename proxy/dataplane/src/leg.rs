@@ -18,10 +18,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 ///
 /// The runtime's own socket types cannot be asked about urgent data, so this is the general registration. It asks of
 /// the value that it names one open descriptor for as long as it lives, which an owned socket does.
-#[expect(
-    deprecated,
-    reason = "the replacement is an unsafe function, which the workspace forbids"
-)]
+#[expect(deprecated, reason = "the replacement is an unsafe function, which the workspace forbids")]
 pub(crate) fn watch<T: AsFd + AsRawFd>(socket: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(socket, interest)
 }
@@ -59,13 +56,13 @@ impl Leg {
 
     /// Wakes the task when there may be something to read.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.0.poll_read_ready(cx))?;
+        ready!(self.0.poll_read_ready(cx))?.retain_ready();
         Poll::Ready(Ok(()))
     }
 
     /// Wakes the task when there may be room to write.
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.0.poll_write_ready(cx))?;
+        ready!(self.0.poll_write_ready(cx))?.retain_ready();
         Poll::Ready(Ok(()))
     }
 
@@ -73,11 +70,7 @@ impl Leg {
     pub(crate) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let failed = ready!(self.0.poll_write_ready(cx))?.ready().is_write_closed();
         // Only a hang-up or an error is worth asking for the cause.
-        let error = if failed {
-            socket::take_error(self.socket())?
-        } else {
-            None
-        };
+        let error = if failed { socket::take_error(self.socket())? } else { None };
         Poll::Ready(error.map_or(Ok(()), Err))
     }
 
@@ -123,11 +116,7 @@ impl Leg {
         let mut sent = false;
         let outcome = self.0.try_io(Interest::WRITABLE, |fd| {
             sent = socket::watch_for_all_sent(fd.as_fd())?;
-            if sent {
-                Ok(())
-            } else {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
+            if sent { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
         });
         match outcome {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
@@ -145,17 +134,9 @@ impl Leg {
         let mut outcome = Moved::Blocked;
         let result = self.0.try_io(interest, |fd| {
             let (moved, exhausted) = call(fd.as_fd())?;
-            outcome = if moved == 0 {
-                Moved::End
-            } else {
-                Moved::Bytes(moved)
-            };
+            outcome = if moved == 0 { Moved::End } else { Moved::Bytes(moved) };
             // The runtime clears readiness on this answer and on no other.
-            if exhausted && moved > 0 {
-                Err(io::ErrorKind::WouldBlock.into())
-            } else {
-                Ok(())
-            }
+            if exhausted && moved > 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
         match result {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),

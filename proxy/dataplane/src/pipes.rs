@@ -22,11 +22,7 @@ pub(crate) struct Pipes {
 
 impl Pipes {
     pub(crate) fn new(counters: Arc<WorkerCounters>) -> Self {
-        Self {
-            empty: RefCell::default(),
-            refused: RefCell::default(),
-            counters,
-        }
+        Self { empty: RefCell::default(), refused: RefCell::default(), counters }
     }
 
     /// An empty pipe; `None` where the kernel has none to give.

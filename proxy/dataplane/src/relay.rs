@@ -47,16 +47,7 @@ pub(crate) enum Ending {
 impl Relay {
     pub(crate) fn new(client: Leg, endpoint: Leg) -> Self {
         // The client's leg has TCP_NODELAY from its listener; the endpoint's gets it when it first matters.
-        let up = Half {
-            nagle: true,
-            ..Half::default()
-        };
-        Self {
-            client,
-            endpoint,
-            up,
-            down: Half::default(),
-        }
+        Self { client, endpoint, up: Half::new(true), down: Half::new(false) }
     }
 
     /// Moves what can be moved. Ready when the relay is over.
@@ -68,12 +59,7 @@ impl Relay {
         tools: &Tools,
         counters: &ServiceCounters,
     ) -> Poll<Ending> {
-        let Self {
-            client,
-            endpoint,
-            up,
-            down,
-        } = self;
+        let Self { client, endpoint, up, down } = self;
         up.drive(cx, client, endpoint, tools, counters, Direction::Up);
         down.drive(cx, endpoint, client, tools, counters, Direction::Down);
         let ending = match (up.state, down.state) {

@@ -119,10 +119,8 @@ struct Freeze {
 pub fn spawn_worker(options: WorkerOptions) -> io::Result<JoinHandle<()>> {
     let name = format!("worker-{}", options.index);
     std::thread::Builder::new().name(name).spawn(move || {
-        let runtime = Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build_local(LocalOptions::default());
+        let runtime =
+            Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
         match runtime {
             Ok(runtime) => runtime.block_on(run(options)),
             Err(error) => tracing::error!(%error, "cannot make a worker's runtime"),
@@ -131,19 +129,9 @@ pub fn spawn_worker(options: WorkerOptions) -> io::Result<JoinHandle<()>> {
 }
 
 async fn run(options: WorkerOptions) {
-    let WorkerOptions {
-        index,
-        origin,
-        snapshot,
-        mut commands,
-        reports,
-        counters,
-        ..
-    } = options;
-    let tools = Tools {
-        buffer: vec![0; BUFFER].into_boxed_slice().into(),
-        pipes: Pipes::new(Arc::clone(&counters)),
-    };
+    let WorkerOptions { index, origin, snapshot, mut commands, reports, counters, .. } = options;
+    let tools =
+        Tools { buffer: vec![0; BUFFER].into_boxed_slice().into(), pipes: Pipes::new(Arc::clone(&counters)) };
     let worker = Rc::new(Worker {
         snapshot,
         counters,
@@ -182,7 +170,7 @@ async fn run(options: WorkerOptions) {
         listener.close(0);
     }
     worker.flows.each(None, |flow| {
-        flow.order(|orders| orders.close = Some(Party::Shutdown))
+        flow.order(|orders| orders.close = Some(Party::Shutdown));
     });
     while worker.flows.len() > 0 {
         worker.flow_ended.notified().await;
@@ -197,10 +185,7 @@ async fn carry_out(
     command: Command,
 ) {
     match command {
-        Command::Listen {
-            listener: spec,
-            socket,
-        } => {
+        Command::Listen { listener: spec, socket } => {
             let listener = Listener::new(worker.target(spec.clone()));
             listeners.insert(spec.id, Rc::clone(&listener));
             let worker = Rc::clone(worker);
@@ -224,11 +209,7 @@ async fn carry_out(
             let generation = worker.snapshot.load().generation();
             worker.report(Report::Alive { request, generation }).await;
         }
-        Command::ListFlows {
-            request,
-            limit,
-            endpoint,
-        } => {
+        Command::ListFlows { request, limit, endpoint } => {
             let (mut flows, mut total) = (Vec::new(), 0);
             worker.flows.each(endpoint, |flow| {
                 total += 1;
@@ -236,42 +217,27 @@ async fn carry_out(
                     flows.push(flow.row());
                 }
             });
-            worker
-                .report(Report::Flows {
-                    request,
-                    flows,
-                    total,
-                })
-                .await;
+            worker.report(Report::Flows { request, flows, total }).await;
         }
         Command::CloseFlow { request, flow, by } => {
             let found = worker.flows.find(flow);
             if let Some(flow) = &found {
                 flow.order(|orders| orders.close = Some(by));
             }
-            worker
-                .report(Report::Ended {
-                    request,
-                    found: found.is_some(),
-                })
-                .await;
+            worker.report(Report::Ended { request, found: found.is_some() }).await;
         }
         Command::CloseEndpoint { endpoint, by } => {
             worker.flows.each(Some(endpoint), |flow| {
-                flow.order(|orders| orders.close = Some(by))
+                flow.order(|orders| orders.close = Some(by));
             });
         }
         Command::SetUserTimeout { endpoint, timeout } => {
             worker.flows.each(Some(endpoint), |flow| {
-                flow.order(|orders| orders.user_timeout = Some(timeout))
+                flow.order(|orders| orders.user_timeout = Some(timeout));
             });
         }
         Command::Freeze { request, limit } => worker.freeze(request, limit).await,
-        Command::Adopt {
-            flow: frozen,
-            endpoint,
-            listener,
-        } => {
+        Command::Adopt { flow: frozen, endpoint, listener } => {
             let target = listeners.get(&listener.id).map_or_else(
                 || Rc::new(worker.target(listener)),
                 |listener| Rc::clone(&listener.target.borrow()),
@@ -364,18 +330,12 @@ impl Worker {
 
     fn target(&self, spec: ListenerSpec) -> Target {
         let counters = self.counters.service(&spec.port);
-        Target {
-            spec,
-            counters,
-            pick_state: RefCell::new(PickState::default()),
-        }
+        Target { spec, counters, pick_state: RefCell::new(PickState::default()) }
     }
 
     fn settings(&self, spec: &ListenerSpec) -> Arc<tidegate_core::ServiceSettings> {
         let snapshot = self.snapshot.load();
-        snapshot
-            .service(spec.service)
-            .map_or_else(Arc::default, |service| Arc::clone(service.settings()))
+        snapshot.service(spec.service).map_or_else(Arc::default, |service| Arc::clone(service.settings()))
     }
 
     async fn freeze(&self, request: u64, limit: usize) {
@@ -387,18 +347,9 @@ impl Worker {
             }
         });
         if awaited.is_empty() {
-            return self
-                .report(Report::Frozen {
-                    request,
-                    flows: Vec::new(),
-                })
-                .await;
+            return self.report(Report::Frozen { request, flows: Vec::new() }).await;
         }
-        self.freezes.borrow_mut().push(Freeze {
-            request,
-            awaited,
-            frozen: Vec::new(),
-        });
+        self.freezes.borrow_mut().push(Freeze { request, awaited, frozen: Vec::new() });
     }
 
     /// A flow that was to be frozen is, or has ended before.
@@ -411,11 +362,7 @@ impl Worker {
         freeze.awaited.retain(|awaited| *awaited != id);
         freeze.frozen.extend(frozen);
         if freeze.awaited.is_empty() {
-            let Freeze {
-                request,
-                frozen: flows,
-                ..
-            } = freezes.swap_remove(at);
+            let Freeze { request, frozen: flows, .. } = freezes.swap_remove(at);
             let reports = self.reports.clone();
             tokio::task::spawn_local(async move {
                 let _ = reports.send(Report::Frozen { request, flows }).await;

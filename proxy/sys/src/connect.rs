@@ -16,11 +16,7 @@ use rustix::{
 /// What socket(2) and connect(2) say at once: EMFILE, ENFILE and EADDRNOTAVAIL are local causes, ENETUNREACH and the
 /// like speak of the endpoint.
 pub fn start_connect(address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
     sockopt::set_socket_oobinline(&socket, true)?;

@@ -51,10 +51,7 @@ pub fn listen_group(address: SocketAddr, count: usize) -> Result<Vec<TcpListener
     let probe = bind(address, false).map_err(fail)?;
     let bound = probe.local_addr().map_err(fail)?.as_socket().unwrap_or(address);
     // The probe holds the port until the group has it: it does not listen, so both may be bound at once.
-    let group = (0..count.max(1))
-        .map(|_| listen_shared(bound))
-        .collect::<io::Result<_>>()
-        .map_err(fail);
+    let group = (0..count.max(1)).map(|_| listen_shared(bound)).collect::<io::Result<_>>().map_err(fail);
     drop(probe);
     group
 }
@@ -68,11 +65,7 @@ fn listen_shared(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn bind(address: SocketAddr, share: bool) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM.nonblocking(),
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // `[::]` serves IPv4 too, whatever net.ipv6.bindv6only says; a specific address is not affected.
         socket.set_only_v6(false)?;

@@ -43,9 +43,7 @@ impl Pipe {
     pub fn new() -> Result<Self, PipeError> {
         let (reader, writer) =
             pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).map_err(io::Error::from)?;
-        let granted = SIZES
-            .iter()
-            .find_map(|size| fcntl_setpipe_size(&writer, *size).ok());
+        let granted = SIZES.iter().find_map(|size| fcntl_setpipe_size(&writer, *size).ok());
         let capacity = match granted {
             Some(capacity) => capacity,
             None => fcntl_getpipe_size(&writer).map_err(io::Error::from)?,
@@ -53,12 +51,7 @@ impl Pipe {
         if capacity < SMALLEST {
             return Err(PipeError::TooSmall(capacity));
         }
-        Ok(Self {
-            reader,
-            writer,
-            capacity,
-            length: 0,
-        })
+        Ok(Self { reader, writer, capacity, length: 0 })
     }
 
     /// Takes over a pipe that holds `length` bytes.
@@ -67,12 +60,7 @@ impl Pipe {
     /// fcntl(2).
     pub fn from_parts(reader: OwnedFd, writer: OwnedFd, length: usize) -> io::Result<Self> {
         let capacity = fcntl_getpipe_size(&writer)?;
-        Ok(Self {
-            reader,
-            writer,
-            capacity,
-            length,
-        })
+        Ok(Self { reader, writer, capacity, length })
     }
 
     /// The two ends and how many bytes are inside.
@@ -102,18 +90,8 @@ impl Pipe {
     /// # Errors
     /// splice(2).
     pub fn fill(&mut self, source: BorrowedFd<'_>) -> io::Result<usize> {
-        debug_assert!(
-            self.is_empty(),
-            "with bytes in the pipe, would-block is ambiguous"
-        );
-        let moved = splice(
-            source,
-            None,
-            self.writer.as_fd(),
-            None,
-            self.capacity,
-            SpliceFlags::NONBLOCK,
-        )?;
+        debug_assert!(self.is_empty(), "with bytes in the pipe, would-block is ambiguous");
+        let moved = splice(source, None, self.writer.as_fd(), None, self.capacity, SpliceFlags::NONBLOCK)?;
         self.length += moved;
         Ok(moved)
     }
@@ -123,14 +101,7 @@ impl Pipe {
     /// # Errors
     /// splice(2).
     pub fn drain(&mut self, sink: BorrowedFd<'_>) -> io::Result<usize> {
-        let moved = splice(
-            self.reader.as_fd(),
-            None,
-            sink,
-            None,
-            self.length,
-            SpliceFlags::NONBLOCK,
-        )?;
+        let moved = splice(self.reader.as_fd(), None, sink, None, self.length, SpliceFlags::NONBLOCK)?;
         self.length -= moved.min(self.length);
         Ok(moved)
     }

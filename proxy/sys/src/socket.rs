@@ -70,10 +70,7 @@ pub fn set_keepalive(
     interval: Duration,
     probes: u32,
 ) -> io::Result<()> {
-    let keepalive = TcpKeepalive::new()
-        .with_time(idle)
-        .with_interval(interval)
-        .with_retries(probes);
+    let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(probes);
     SockRef::from(&socket).set_tcp_keepalive(&keepalive)
 }
 
@@ -104,13 +101,7 @@ pub fn watch_for_all_sent(socket: BorrowedFd<'_>) -> io::Result<bool> {
     // poll(2) looks at the new mark and, where the socket is above it, asks the kernel to tell when it is not; an
     // edge-triggered waiter that was writable before would never be told otherwise.
     let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::OUT)];
-    poll(
-        &mut fds,
-        Some(&Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        }),
-    )?;
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
     Ok(!fds[0].revents().is_empty())
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Half {
     /// Bytes written to the sink.
     pub(crate) bytes: u64,
     /// The sink still has Nagle's algorithm on.
-    pub(crate) nagle: bool,
+    nagle: bool,
     /// The source's FIN was passed on.
     fin_passed: bool,
     /// The source's FIN was read; what is held goes out before the state says so.
@@ -95,6 +95,11 @@ enum Step {
 }
 
 impl Half {
+    /// A half that has moved nothing. `nagle`: its sink has Nagle's algorithm on.
+    pub(crate) fn new(nagle: bool) -> Self {
+        Self { nagle, ..Self::default() }
+    }
+
     /// Moves bytes until one side has to wait, and sees to it that the task is woken then.
     pub(crate) fn drive(
         &mut self,
@@ -211,14 +216,9 @@ impl Half {
         self.mode = if read < BULK {
             Mode::Copy { bulk_reads: 0 }
         } else if bulk_reads + 1 < BULK_READS || source.is_urgent() {
-            Mode::Copy {
-                bulk_reads: (bulk_reads + 1).min(BULK_READS),
-            }
+            Mode::Copy { bulk_reads: (bulk_reads + 1).min(BULK_READS) }
         } else {
-            Mode::Splice {
-                quiet_wakes: 0,
-                since_wake: 0,
-            }
+            Mode::Splice { quiet_wakes: 0, since_wake: 0 }
         };
         self.end_nagle(sink, read);
         let written = match sink.transmit(&buffer[..read]) {
@@ -231,10 +231,7 @@ impl Half {
         };
         self.count(written, counters, direction, Way::Copy);
         if written < read {
-            self.held = Held::Bytes {
-                bytes: buffer[written..read].into(),
-                written: 0,
-            };
+            self.held = Held::Bytes { bytes: buffer[written..read].into(), written: 0 };
         }
         Step::Again
     }
@@ -258,7 +255,7 @@ impl Half {
                 }
                 self.end_nagle(sink, read);
                 self.held = Held::Pipe(pipe);
-                return self.flush_pipe(sink, tools, counters, direction);
+                self.flush_pipe(sink, tools, counters, direction)
             }
             Ok(Moved::Blocked) => {
                 tools.pipes.give_back(pipe);
@@ -277,21 +274,14 @@ impl Half {
 
     /// The source is empty for now: is the bulk over?
     fn note_quiet(&mut self, source: &Leg) {
-        let Mode::Splice {
-            quiet_wakes,
-            since_wake,
-        } = self.mode
-        else {
+        let Mode::Splice { quiet_wakes, since_wake } = self.mode else {
             return;
         };
         let quiet_wakes = if since_wake >= BULK { 0 } else { quiet_wakes + 1 };
         self.mode = if quiet_wakes >= QUIET_WAKES || source.is_urgent() {
             Mode::default()
         } else {
-            Mode::Splice {
-                quiet_wakes,
-                since_wake: 0,
-            }
+            Mode::Splice { quiet_wakes, since_wake: 0 }
         };
     }
 
@@ -376,11 +366,7 @@ impl Half {
         let pipe = pipe.map(|pipe| {
             tools.pipes.release();
             let (reader, writer, length) = pipe.into_parts();
-            FrozenPipe {
-                reader,
-                writer,
-                length,
-            }
+            FrozenPipe { reader, writer, length }
         });
         FrozenHalf {
             pending,
@@ -393,19 +379,9 @@ impl Half {
 
     /// Puts a half together again. The sink may have Nagle's algorithm on.
     pub(crate) fn adopt(frozen: FrozenHalf, tools: &Tools, nagle: bool) -> std::io::Result<Self> {
-        let FrozenHalf {
-            pending,
-            pipe,
-            source_ended,
-            sink_ended,
-            bytes,
-        } = frozen;
+        let FrozenHalf { pending, pipe, source_ended, sink_ended, bytes } = frozen;
         let pipe = match pipe {
-            Some(FrozenPipe {
-                reader,
-                writer,
-                length,
-            }) => {
+            Some(FrozenPipe { reader, writer, length }) => {
                 let pipe = Pipe::from_parts(reader, writer, length)?;
                 tools.pipes.adopt();
                 Some(pipe)
@@ -414,20 +390,10 @@ impl Half {
         };
         let held = match (pipe, pending.is_empty()) {
             (None, true) => Held::Nothing,
-            (None, false) => Held::Bytes {
-                bytes: pending.into(),
-                written: 0,
-            },
+            (None, false) => Held::Bytes { bytes: pending.into(), written: 0 },
             (Some(pipe), true) => Held::Pipe(pipe),
             (Some(pipe), false) => Held::PipeAndBytes(pipe, pending.into()),
         };
-        Ok(Self {
-            bytes,
-            nagle,
-            fin_passed: sink_ended,
-            source_ended,
-            held,
-            ..Self::default()
-        })
+        Ok(Self { bytes, nagle, fin_passed: sink_ended, source_ended, held, ..Self::default() })
     }
 }

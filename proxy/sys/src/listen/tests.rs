@@ -22,10 +22,7 @@ fn an_address_in_use_is_an_error_and_not_a_silent_share() {
     let error = listen_group(address, 1).unwrap_err();
     assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
     assert!(error.to_string().contains(&address.to_string()), "{error}");
-    assert!(
-        error.to_string().contains("another process listens there"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("another process listens there"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,213 @@
+//! Operators' drains: which endpoints are meant, what that changed, and that it is kept.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use tidegate_core::{
+    AdminState, EndpointId, EndpointSelector, Event, ServiceName,
+    table::{EndpointView, ServiceView},
+};
+use tokio::task::spawn_blocking;
+
+use crate::{
+    ControlError, Controller, DrainChange, DrainOutcome, StateDirectory, Unsaved, clock, request::Reply,
+    state::StoredDrain,
+};
+
+/// How many operator drains are remembered.
+const DRAINS_LIMIT: usize = 4_096;
+/// How much of an operator's words is kept, in characters.
+const WORDS_LIMIT: usize = 512;
+
+/// The drains that operators asked for, and where they are kept.
+pub(crate) struct Drains {
+    list: Vec<StoredDrain>,
+    pub(crate) directory: Option<Arc<StateDirectory>>,
+    /// How often the list has changed.
+    changes: u64,
+}
+
+impl Drains {
+    /// What the directory kept.
+    pub(crate) fn restore(directory: Option<StateDirectory>) -> Self {
+        let list = directory.as_ref().map(StateDirectory::load).unwrap_or_default();
+        match &directory {
+            Some(directory) => {
+                let path = directory.path().display();
+                tracing::info!(directory = %path, drains = list.len(), "operator drains restored");
+            }
+            None => {
+                tracing::info!("no stateDirectory: operator drains end with the process, and none was kept");
+            }
+        }
+        Self { list, directory: directory.map(Arc::new), changes: 0 }
+    }
+
+    /// The list as facts for the table.
+    pub(crate) fn events(&self) -> Vec<Event> {
+        let event = |drain: &StoredDrain| Event::AdminStateRequested {
+            endpoints: drain.selector.clone(),
+            state: AdminState::Drain,
+            by: drain.by.clone(),
+            reason: drain.reason.clone(),
+        };
+        self.list.iter().map(event).collect()
+    }
+}
+
+impl Controller {
+    /// Sets what operators want of endpoints, and says what that came to.
+    pub(crate) fn set_admin_state(
+        &mut self,
+        selector: &EndpointSelector,
+        state: AdminState,
+        by: String,
+        reason: String,
+    ) -> Result<Vec<DrainChange>, ControlError> {
+        let before = self.table.services();
+        let meant: Vec<_> = selected(&before, selector).map(|(_, view)| view).collect();
+        let is_stored = self.drains.list.iter().any(|drain| drain.selector == *selector);
+        if meant.is_empty() && !(is_stored && state == AdminState::InService) {
+            return Err(unknown(&before, selector));
+        }
+        if state == AdminState::Drain && !is_stored && self.drains.list.len() >= DRAINS_LIMIT {
+            return Err(ControlError::TooManyDrains(DRAINS_LIMIT));
+        }
+        let (by, reason) = (cut(by), cut(reason));
+        tracing::info!(endpoints = ?selector, state = ?state, by, reason, "operator sets admin state");
+
+        // One endpoint may be drained by its address and by its pod's name; an undrain means both.
+        let hits = |other: &EndpointSelector| meant.iter().any(|view| matches(other, view));
+        let mut selectors = vec![selector.clone()];
+        let same = |drain: &mut StoredDrain| {
+            drain.selector == *selector
+                || (state == AdminState::InService
+                    && service(&drain.selector) == service(selector)
+                    && hits(&drain.selector))
+        };
+        selectors.extend(self.drains.list.extract_if(.., same).map(|drain| drain.selector));
+        selectors.dedup();
+        if state == AdminState::Drain {
+            let since = clock::rfc3339(self.clock.wall(self.clock.now()));
+            let (by, reason) = (by.clone(), reason.clone());
+            self.drains.list.push(StoredDrain { selector: selector.clone(), by, reason, since });
+        }
+        for endpoints in selectors {
+            let (by, reason) = (by.clone(), reason.clone());
+            self.tell_table(Event::AdminStateRequested { endpoints, state, by, reason });
+        }
+        self.carry_out_all();
+
+        let was = |id: EndpointId| {
+            let found = meant.iter().find(|view| view.endpoint.id() == id);
+            found.map_or(AdminState::InService, |view| admin_state(view))
+        };
+        let change = |(of, view): (&ServiceView, &EndpointView)| DrainChange {
+            id: view.endpoint.id(),
+            service: of.port.clone(),
+            address: view.endpoint.address(),
+            pod: view.pod.clone(),
+            state: admin_state(view),
+            unchanged: was(view.endpoint.id()) == state,
+            eligible: view.eligible,
+            flows: view.endpoint.admission().flows(),
+        };
+        Ok(selected(&self.table.services(), selector).map(change).collect())
+    }
+
+    /// Writes the drains where there is a state directory, and answers when that is done. The disk is waited for
+    /// elsewhere: a slow one must not hold back the table.
+    pub(crate) fn keep_drains(
+        &mut self,
+        endpoints: Vec<DrainChange>,
+        reply: Reply<Result<DrainOutcome, ControlError>>,
+    ) {
+        let Some(directory) = self.drains.directory.clone() else {
+            let _ = reply.send(Ok(DrainOutcome { endpoints, kept: Ok(false) }));
+            return;
+        };
+        self.drains.changes += 1;
+        let (number, list) = (self.drains.changes, self.drains.list.clone());
+        let counters = Arc::clone(&self.counters);
+        spawn_blocking(move || {
+            let kept = directory.save(number, &list).map(|()| true).map_err(|error| {
+                counters.state_errors.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%error, "operator drain was not written");
+                Unsaved(error.to_string())
+            });
+            let _ = reply.send(Ok(DrainOutcome { endpoints, kept }));
+        });
+    }
+}
+
+/// The endpoints of the services that this selector means.
+fn selected<'a>(
+    services: &'a [ServiceView],
+    selector: &EndpointSelector,
+) -> impl Iterator<Item = (&'a ServiceView, &'a EndpointView)> {
+    services
+        .iter()
+        .filter(move |of| of.port.service == *service(selector))
+        .flat_map(|of| of.endpoints.iter().map(move |view| (of, view)))
+        .filter(move |(_, view)| matches(selector, view))
+}
+
+fn service(selector: &EndpointSelector) -> &ServiceName {
+    match selector {
+        EndpointSelector::Address { service, .. } | EndpointSelector::Pod { service, .. } => service,
+    }
+}
+
+/// Whether this endpoint of the selector's service is meant.
+fn matches(selector: &EndpointSelector, view: &EndpointView) -> bool {
+    match selector {
+        EndpointSelector::Address { address, .. } => view.endpoint.address() == *address,
+        EndpointSelector::Pod { pod, .. } => view.pod.as_deref().is_some_and(|name| pod_name(name) == &**pod),
+    }
+}
+
+/// A pod's name without its namespace.
+pub(crate) fn pod_name(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, name)| name)
+}
+
+fn admin_state(view: &EndpointView) -> AdminState {
+    view.operator.as_ref().map_or(AdminState::InService, |request| request.state)
+}
+
+/// The error for a selector that means nothing.
+fn unknown(services: &[ServiceView], selector: &EndpointSelector) -> ControlError {
+    let endpoint = match selector {
+        EndpointSelector::Address { address, .. } => address.to_string(),
+        EndpointSelector::Pod { pod, .. } => pod.to_string(),
+    };
+    unknown_endpoint(services, service(selector), endpoint)
+}
+
+/// The error for a service that is not there, or an endpoint that it does not have.
+pub(crate) fn unknown_endpoint(
+    services: &[ServiceView],
+    service: &ServiceName,
+    endpoint: String,
+) -> ControlError {
+    let service = service.clone();
+    let own: Vec<_> = services.iter().filter(|of| of.port.service == service).collect();
+    if own.is_empty() {
+        let mut known: Vec<_> = services.iter().map(|of| of.port.service.to_string()).collect();
+        known.dedup();
+        return ControlError::UnknownService { service, known };
+    }
+    let words = |view: &EndpointView| match &view.pod {
+        Some(pod) => format!("{} ({})", view.endpoint.address(), pod_name(pod)),
+        None => view.endpoint.address().to_string(),
+    };
+    let known = own.iter().flat_map(|of| of.endpoints.iter().map(words)).collect();
+    ControlError::UnknownEndpoint { service, endpoint, known }
+}
+
+/// An operator's words, not longer than what is kept.
+fn cut(words: String) -> String {
+    match words.char_indices().nth(WORDS_LIMIT) {
+        Some((end, _)) => words[..end].to_owned(),
+        None => words,
+    }
+}

@@ -1,0 +1,86 @@
+//! The table's notices as log lines: INFO for a change of state, WARN for what someone should look at.
+
+use tidegate_core::{Conditions, Notice};
+
+/// Writes the line of a notice.
+pub(crate) fn write(notice: &Notice) {
+    match notice {
+        Notice::EndpointAdded { endpoint, conditions } => tracing::info!(
+            service = %endpoint.service(),
+            endpoint = %endpoint.address(),
+            id = %endpoint.id(),
+            conditions = words(*conditions),
+            "endpoint added"
+        ),
+        Notice::ConditionsChanged { endpoint, from, to } => tracing::info!(
+            service = %endpoint.service(),
+            endpoint = %endpoint.address(),
+            id = %endpoint.id(),
+            from = words(*from),
+            to = words(*to),
+            "conditions changed"
+        ),
+        Notice::DrainBegan { endpoint, why, flows } => tracing::info!(
+            service = %endpoint.service(),
+            endpoint = %endpoint.address(),
+            id = %endpoint.id(),
+            flows,
+            why = why.as_str(),
+            "drain began: no new flows, existing ones go on to their end"
+        ),
+        Notice::DrainUndone { endpoint, flows } => tracing::info!(
+            service = %endpoint.service(),
+            endpoint = %endpoint.address(),
+            id = %endpoint.id(),
+            flows,
+            "drain undone: new flows again"
+        ),
+        Notice::Drained { endpoint, took } => tracing::info!(
+            service = %endpoint.service(),
+            endpoint = %endpoint.address(),
+            id = %endpoint.id(),
+            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "drained: no flows left"
+        ),
+        Notice::EndpointRemoved { endpoint, flows, was_terminating } => tracing::info!(
+            service = %endpoint.service(),
+            endpoint = %endpoint.address(),
+            id = %endpoint.id(),
+            flows,
+            was_terminating,
+            "endpoint removed; its flows stay pinned to it"
+        ),
+        Notice::Eligibility { service, eligible: 0 } => {
+            tracing::warn!(service = %service, eligible = 0, "service has no endpoint for new flows");
+        }
+        Notice::Eligibility { service, eligible } => {
+            tracing::info!(service = %service, eligible, "service has endpoints for new flows");
+        }
+        Notice::AmbiguousPort { service, ports } => tracing::warn!(
+            service = %service,
+            ports = ports.as_str(),
+            "service has several ports and its listener names none; set the listener's `port`"
+        ),
+        Notice::SliceIgnored { slice, why, count } => {
+            tracing::warn!(slice = %slice, why, count, "slice, or part of it, is not used");
+        }
+        Notice::SlicesShadowed { service } => tracing::warn!(
+            service = %service,
+            "service has a fixed list of endpoints; its slices are not used"
+        ),
+    }
+}
+
+/// The conditions that hold, in words.
+fn words(conditions: Conditions) -> &'static str {
+    match (conditions.ready, conditions.serving, conditions.terminating) {
+        (true, true, false) => "ready, serving",
+        (true, false, false) => "ready",
+        (false, true, false) => "serving",
+        (false, false, false) => "none",
+        (true, true, true) => "ready, serving, terminating",
+        (true, false, true) => "ready, terminating",
+        (false, true, true) => "serving, terminating",
+        (false, false, true) => "terminating",
+    }
+}

@@ -1,0 +1,186 @@
+//! A new configuration in the same process: all of it or nothing, and no live flow notices.
+//!
+//! The order matters. New addresses are bound first, because that can fail. Then services are configured, the old ones
+//! still among them. Then listeners are opened, pointed elsewhere or closed. Old services go last, once no listener
+//! can send them a flow.
+
+use std::{sync::Arc, time::Duration};
+
+use tidegate_core::{Event, ServiceConfig, ServicePort};
+use tokio::time::Instant;
+
+use crate::{
+    BoundListener, Command, Controller, DesiredListener, LifecycleSettings, ReloadError,
+    controller::Listening,
+    listeners::{self, ListenerPlan},
+    request::Purpose,
+};
+
+/// How long workers may take to follow before services that were given up are dropped all the same.
+const RETIRE_LIMIT: Duration = Duration::from_secs(5);
+
+/// A configuration, as far as it concerns the controller. At the start its listeners are bound already.
+#[derive(Clone, Debug, Default)]
+pub struct Desired<Listener = DesiredListener> {
+    /// Every service that a listener names.
+    pub services: Vec<ServiceConfig>,
+    /// Every listener.
+    pub listeners: Vec<Listener>,
+    /// The node's name.
+    pub node: Option<Arc<str>>,
+    /// The node's zone.
+    pub zone: Option<Arc<str>>,
+    /// How start and shutdown go.
+    pub lifecycle: LifecycleSettings,
+}
+
+/// What a reload changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReloadOutcome {
+    /// The generation with the new services.
+    pub generation: u64,
+    /// Listeners that were opened.
+    pub listeners_opened: Vec<Arc<str>>,
+    /// Listeners with another service or another name on the same sockets.
+    pub listeners_changed: Vec<Arc<str>>,
+    /// Listeners that were closed.
+    pub listeners_closed: Vec<Arc<str>>,
+    /// Services that are new.
+    pub services_added: Vec<ServicePort>,
+    /// Services with other settings or other fixed endpoints.
+    pub services_changed: Vec<ServicePort>,
+    /// Services that were given up; their flows go on.
+    pub services_removed: Vec<ServicePort>,
+}
+
+impl Controller {
+    pub(crate) fn reload(&mut self, desired: Desired) -> Result<ReloadOutcome, ReloadError> {
+        if self.course.is_ending() {
+            return Err(ReloadError::ShuttingDown);
+        }
+        check(&desired)?;
+        let current: Vec<_> =
+            self.listeners.iter().map(|listening| (listening.spec.id, listening.desired.clone())).collect();
+        let plan = listeners::plan(&current, &desired.listeners);
+        let bound = self.bind_all(&plan)?;
+
+        let mut outcome = compare(&self.services, &desired.services);
+        let gone: Vec<_> =
+            self.services.extract_if(.., |service| !names(&desired.services, service)).collect();
+        self.retiring.extend(gone);
+        self.retiring.retain(|service| !names(&desired.services, service));
+        self.services = desired.services;
+        self.course.set_settings(desired.lifecycle);
+        self.tell_table(Event::NodeIs { name: desired.node, zone: desired.zone });
+        self.configure_services();
+
+        outcome.listeners_opened = bound.iter().map(|bound| Arc::clone(&bound.desired.name)).collect();
+        outcome.listeners_changed = plan.retarget.iter().map(|(_, new)| Arc::clone(&new.name)).collect();
+        outcome.listeners_closed = self.close_unwanted(&plan);
+        self.retarget(&plan);
+        for bound in bound {
+            self.add_listener(bound);
+        }
+        if !self.retiring.is_empty() {
+            self.await_retirement();
+        }
+        outcome.generation = self.table.generation();
+        Ok(outcome)
+    }
+
+    fn bind_all(&self, plan: &ListenerPlan) -> Result<Vec<BoundListener>, ReloadError> {
+        let bind = |desired: &DesiredListener| {
+            BoundListener::bind(desired.clone(), self.workers.count(), &self.bind).map_err(|cause| {
+                ReloadError::Bind {
+                    listener: Arc::clone(&desired.name),
+                    address: desired.address,
+                    cause: Arc::new(cause),
+                }
+            })
+        };
+        plan.bind.iter().map(bind).collect()
+    }
+
+    /// Publishes the services in force together with those that are on their way out.
+    fn configure_services(&mut self) {
+        let services = self.services.iter().chain(&self.retiring).cloned().collect();
+        self.tell_table(Event::ServicesConfigured(services));
+        self.carry_out_all();
+    }
+
+    fn close_unwanted(&mut self, plan: &ListenerPlan) -> Vec<Arc<str>> {
+        let unwanted = |listening: &mut Listening| plan.close.contains(&listening.spec.id);
+        let closing: Vec<_> = self.listeners.extract_if(.., unwanted).collect();
+        let names = closing.iter().map(|listening| Arc::clone(&listening.spec.name)).collect();
+        for listening in closing {
+            self.close_listener(listening);
+        }
+        names
+    }
+
+    /// Points listeners elsewhere. Also those that the configuration left alone, where a service's slot is another.
+    fn retarget(&mut self, plan: &ListenerPlan) {
+        let mut listeners = std::mem::take(&mut self.listeners);
+        for listening in &mut listeners {
+            if let Some((_, new)) = plan.retarget.iter().find(|(id, _)| *id == listening.spec.id) {
+                listening.desired = new.clone();
+            }
+            let spec = self.spec(listening.spec.id, &listening.desired, listening.spec.address);
+            if listening.held.is_none() && spec != listening.spec {
+                self.workers.tell_all(|_| Command::Retarget(spec.clone()));
+            }
+            listening.spec = spec;
+        }
+        self.listeners = listeners;
+    }
+
+    /// Asks the workers for a sign that they have followed.
+    fn await_retirement(&mut self) {
+        let deadline = Instant::now() + RETIRE_LIMIT;
+        let closed = self
+            .questions
+            .ask(&mut self.workers, 1, deadline, Purpose::Retire, |request, _| Command::Ping { request });
+        if let Some(closed) = closed {
+            self.close_question(closed);
+        }
+    }
+
+    /// Drops services that were given up, if no worker can send them a flow any more.
+    pub(crate) fn retire_services(&mut self) {
+        let is_reload = |purpose: &Purpose| matches!(purpose, Purpose::Close { .. } | Purpose::Retire);
+        if !self.retiring.is_empty() && !self.questions.purposes().any(is_reload) {
+            self.retiring.clear();
+            self.configure_services();
+        }
+    }
+}
+
+/// Every listener has a service.
+fn check(desired: &Desired) -> Result<(), ReloadError> {
+    for listener in &desired.listeners {
+        if !desired.services.iter().any(|service| service.port == listener.port) {
+            return Err(ReloadError::ServiceMissing {
+                listener: Arc::clone(&listener.name),
+                service: listener.port.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn names(services: &[ServiceConfig], wanted: &ServiceConfig) -> bool {
+    services.iter().any(|service| service.port == wanted.port)
+}
+
+/// What is different between two lists of services.
+fn compare(old: &[ServiceConfig], new: &[ServiceConfig]) -> ReloadOutcome {
+    let port = |service: &&ServiceConfig| service.port.clone();
+    let ports = |services: Vec<&ServiceConfig>| services.iter().map(port).collect();
+    let is_changed = |service: &&ServiceConfig| names(old, service) && !old.contains(service);
+    ReloadOutcome {
+        services_added: ports(new.iter().filter(|service| !names(old, service)).collect()),
+        services_changed: ports(new.iter().filter(is_changed).collect()),
+        services_removed: ports(old.iter().filter(|service| !names(new, service)).collect()),
+        ..ReloadOutcome::default()
+    }
+}

@@ -1,0 +1,64 @@
+//! What a [`crate::ControlHandle`] asks the controller, each with the place where the answer goes.
+
+use std::sync::Arc;
+
+use tidegate_core::{AdminState, EndpointSelector, FlowId};
+use tokio::sync::oneshot;
+
+use crate::{
+    ControlError, Desired, DrainOutcome, FlowFilter, FlowsAnswer, NotReady, ReloadError, ReloadOutcome,
+    ServicesAnswer, Status, flows::RowFilter,
+};
+
+/// Where an answer goes.
+pub(crate) type Reply<T> = oneshot::Sender<T>;
+
+#[derive(Debug)]
+pub(crate) enum Request {
+    Status(Reply<Status>),
+    Services(Reply<ServicesAnswer>),
+    Flows {
+        filter: FlowFilter,
+        limit: usize,
+        reply: Reply<Result<FlowsAnswer, ControlError>>,
+    },
+    SetAdminState {
+        selector: EndpointSelector,
+        state: AdminState,
+        by: String,
+        reason: String,
+        reply: Reply<Result<DrainOutcome, ControlError>>,
+    },
+    CloseFlow {
+        flow: FlowId,
+        reply: Reply<Result<(), ControlError>>,
+    },
+    Ready(Reply<Result<(), NotReady>>),
+    Alive(Reply<Result<(), NotReady>>),
+    Reload {
+        desired: Box<Desired>,
+        reply: Reply<Result<ReloadOutcome, ReloadError>>,
+    },
+}
+
+/// Why workers were asked something.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// To list flows.
+    Flows {
+        rows: RowFilter,
+        limit: usize,
+        answer: FlowsAnswer,
+        reply: Reply<Result<FlowsAnswer, ControlError>>,
+    },
+    /// To end a flow; only one of them has it.
+    CloseFlow { flow: FlowId, found: bool, reply: Reply<Result<(), ControlError>> },
+    /// To tell whether they are alive, for readiness; with what else speaks against it.
+    Ready { reasons: Vec<String>, reply: Reply<Result<(), NotReady>> },
+    /// To tell whether they are alive, for the status.
+    Status { status: Box<Status>, reply: Reply<Status> },
+    /// To close a listener.
+    Close { listener: Arc<str> },
+    /// To know that everything said before was done: services without a listener can go.
+    Retire,
+}

@@ -21,6 +21,8 @@ pub mod name;
 pub mod output;
 pub mod pick;
 pub mod rng;
+#[cfg(test)]
+mod sample;
 pub mod settings;
 pub mod slice;
 pub mod snapshot;
@@ -29,6 +31,7 @@ pub mod termination;
 pub mod time;
 
 pub use admission::{Admission, AdmissionMode, Permit, Tier};
+pub use affinity::{AffinityEntry, AffinityTable};
 pub use command::{FlowId, FlowRow, FlowState, ListenerId, ListenerSpec, WorkerCommand, WorkerReport};
 pub use conditions::Conditions;
 pub use endpoint::{AdminState, Endpoint, EndpointId, EndpointIdentity, OperatorRequest};

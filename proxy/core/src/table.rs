@@ -1,116 +1,222 @@
-//! Placeholder: written next. The public face is fixed.
+//! Everything that is known: the one place where facts become decisions.
+//!
+//! Decided here: which endpoints exist, which of them may take new flows, which drain is on, what is published when.
+//! A fact only marks what it touches ([`Table::handle_event`]); what follows is worked out, for all facts so far
+//! together, when the owner asks what to do ([`Table::poll_output`]). Not decided here: which endpoint a flow gets
+//! (`snapshot`), and when to ask.
+//!
+//! Inside: `slices` keeps what sources said, `join` makes a list of it, `service` gives the list its identities,
+//! `eligible` chooses, `publish` acts, `drain` counts down, `operators` keeps requests, `view` is for people.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+mod configure;
+mod drain;
+mod eligible;
+mod entry;
+mod join;
+mod operators;
+mod publish;
+mod service;
+mod slices;
+#[cfg(test)]
+mod tests;
+mod view;
 
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    vec::Vec,
+};
+
+pub use self::view::{DrainView, EndpointView, ServiceView};
+use self::{
+    eligible::Place,
+    operators::Operators,
+    service::{Numbers, Service, Touch},
+    slices::{Arrived, Slices, ignored},
+};
 use crate::{
-    conditions::Conditions,
-    endpoint::{Endpoint, OperatorRequest},
-    event::Event,
-    name::{ServicePort, SliceName},
+    endpoint::{Endpoint, EndpointId, OperatorRequest},
+    event::{EndpointSelector, Event},
+    name::{ServiceName, ServicePort, SliceName},
     output::Output,
-    settings::ServiceSettings,
-    snapshot::ServiceId,
+    slice::Slice,
+    snapshot::{ServiceId, Snapshot},
     time::Timestamp,
 };
 
-/// Everything that is known: the one place where facts become decisions. It has one owner.
+/// Everything that is known. It has one owner.
 #[derive(Debug)]
-pub struct Table {}
+pub struct Table {
+    seed: u64,
+    synced: bool,
+    place: Place,
+    slices: Slices,
+    /// Changes of slices so far.
+    arrivals: u64,
+    services: BTreeMap<ServicePort, Service>,
+    /// The slot of every service that ever was configured. Slots are not used again for other services, because a
+    /// worker may still have a listener that points to one.
+    slots: BTreeMap<ServicePort, ServiceId>,
+    shadowed: BTreeSet<ServiceName>,
+    operators: Operators,
+    numbers: Numbers,
+    touched: BTreeMap<ServicePort, Touch>,
+    snapshot: Arc<Snapshot>,
+    outputs: VecDeque<Output>,
+}
 
 impl Table {
     /// An empty table; `seed` decides the affinity tables' hash.
     pub fn new(seed: u64) -> Self {
-        let _ = seed;
-        Self {}
+        Self {
+            seed,
+            synced: false,
+            place: Place::default(),
+            slices: Slices::default(),
+            arrivals: 0,
+            services: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            shadowed: BTreeSet::new(),
+            operators: Operators::default(),
+            numbers: Numbers::default(),
+            touched: BTreeMap::new(),
+            snapshot: Arc::default(),
+            outputs: VecDeque::new(),
+        }
     }
 
     /// Takes a fact in. What follows from it comes out of [`Table::poll_output`].
     pub fn handle_event(&mut self, event: Event, now: Timestamp) {
-        let _ = (event, now);
+        match event {
+            Event::ServicesConfigured(services) => self.configure(services),
+            Event::NodeIs { name, zone } => {
+                let place = Place { node: name, zone };
+                if self.place != place {
+                    self.place = place;
+                    self.touch_every_service();
+                }
+            }
+            Event::SlicesListed(slices) => self.list(slices),
+            Event::SliceApplied(slice) => self.apply(slice),
+            Event::SliceDeleted(name) => self.replace(&name, None),
+            Event::AdminStateRequested { endpoints, state, by, reason } => {
+                let request = OperatorRequest { state, by, reason, at: now };
+                let service = self.operators.request(endpoints, request);
+                self.touch_services_of(&service);
+            }
+            Event::EndpointEmptied(id) => self.endpoint_emptied(id, now),
+        }
     }
 
     /// The next thing to do; `None` when there is nothing. Events handled before one call are published together.
+    ///
+    /// A snapshot comes ahead of everything else and should be shown to the workers at once: admissions have changed
+    /// already when this returns.
     pub fn poll_output(&mut self, now: Timestamp) -> Option<Output> {
-        let _ = now;
-        None
+        if !self.touched.is_empty() {
+            self.publish(now);
+        }
+        self.outputs.pop_front()
     }
 
     /// The generation that was published last; 0 before the first.
     pub fn generation(&self) -> u64 {
-        0
+        self.snapshot.generation()
+    }
+
+    /// The snapshot that was published last.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
     }
 
     /// Whether a complete list has been seen.
     pub fn is_synced(&self) -> bool {
-        false
+        self.synced
     }
 
     /// A service's slot.
     pub fn service_id(&self, port: &ServicePort) -> Option<ServiceId> {
-        let _ = port;
-        None
+        self.services.get(port).filter(|service| service.configured).map(|service| service.slot)
     }
 
-    /// Every configured service with its endpoints, in the order of names; also services that were given up while
-    /// flows are left on their endpoints.
-    pub fn services(&self) -> Vec<ServiceView> {
-        Vec::new()
+    /// The endpoint with this number, present or gone with flows left.
+    pub fn endpoint(&self, id: EndpointId) -> Option<Arc<Endpoint>> {
+        self.numbers.find(id)
     }
-}
 
-/// A service as an operator sees it.
-#[derive(Clone, Debug)]
-pub struct ServiceView {
-    /// Which.
-    pub port: ServicePort,
-    /// How its flows are treated.
-    pub settings: Arc<ServiceSettings>,
-    /// It is in the configuration; false where only flows are left of it.
-    pub configured: bool,
-    /// How many of its endpoints new flows may go to.
-    pub eligible: usize,
-    /// The eligible ones are serving and terminating, because none is ready.
-    pub last_resort: bool,
-    /// Its endpoints, by address, the present ones first.
-    pub endpoints: Vec<EndpointView>,
-}
+    /// How many slices are known, those that are ignored included.
+    pub fn slice_count(&self) -> usize {
+        self.slices.len()
+    }
 
-/// An endpoint as an operator sees it.
-#[derive(Clone, Debug)]
-pub struct EndpointView {
-    /// The endpoint with its flow count.
-    pub endpoint: Arc<Endpoint>,
-    /// Its conditions; `None` where it is gone from all slices.
-    pub conditions: Option<Conditions>,
-    /// New flows may go to it now.
-    pub eligible: bool,
-    /// Its share of new flows, relative to the others'.
-    pub weight: u16,
-    /// What an operator asked for.
-    pub operator: Option<OperatorRequest>,
-    /// The drain that is on.
-    pub drain: Option<DrainView>,
-    /// When its conditions last changed, or when it appeared or went.
-    pub since: Timestamp,
-    /// The pod's name, as namespace/name.
-    pub pod: Option<Arc<str>>,
-    /// The node it runs on.
-    pub node: Option<Arc<str>>,
-    /// Its zone.
-    pub zone: Option<Arc<str>>,
-    /// The slice its facts come from, with the slice's generation; `None` for a fixed one.
-    pub slice: Option<(SliceName, u64)>,
-}
+    /// What operators have asked for and is still in force. Requested again in this order of a new table, it has the
+    /// same effect.
+    pub fn operator_requests(&self) -> Vec<(EndpointSelector, OperatorRequest)> {
+        self.operators.all()
+    }
 
-/// A drain that is on.
-#[derive(Clone, Debug)]
-pub struct DrainView {
-    /// Since when.
-    pub since: Timestamp,
-    /// Why, in words.
-    pub why: String,
-    /// Flows when it began.
-    pub flows_at_start: u64,
-    /// When the last flow ended; `None` while some are left.
-    pub drained: Option<Timestamp>,
+    /// A complete list: what it lacks is gone. Lacking comes last, so that an endpoint which moved to another slice
+    /// is never without one.
+    fn list(&mut self, slices: Vec<Slice>) {
+        let listed: BTreeSet<SliceName> = slices.iter().map(|slice| slice.name.clone()).collect();
+        for slice in slices {
+            self.apply(slice);
+        }
+        let lacking: Vec<SliceName> =
+            self.slices.names().filter(|name| !listed.contains(name)).cloned().collect();
+        for name in lacking {
+            self.replace(&name, None);
+        }
+        if !self.synced {
+            self.synced = true;
+            self.touch_every_service();
+        }
+    }
+
+    fn apply(&mut self, slice: Slice) {
+        let old = self.slices.get(&slice.name);
+        // What is known already changes nothing (S9).
+        if old == Some(&slice) {
+            return;
+        }
+        self.outputs.extend(ignored(old, &slice).into_iter().map(Output::Notice));
+        self.arrivals += 1;
+        let name = slice.name.clone();
+        self.replace(&name, Some(&Arrived { slice: Arc::new(slice), arrival: self.arrivals }));
+    }
+
+    fn replace(&mut self, name: &SliceName, new: Option<&Arrived>) {
+        let old = self.slices.replace(name, new.cloned());
+        let old_service = old.as_ref().and_then(|old| slices::joined(&old.slice)).cloned();
+        let new_service = new.and_then(|new| slices::joined(&new.slice)).cloned();
+        if old_service == new_service {
+            if let Some(service) = &old_service {
+                self.join(service, old.as_ref(), new);
+            }
+            return;
+        }
+        // The name was used again for another Service (S3).
+        if let Some(service) = &new_service {
+            self.join(service, None, new);
+        }
+        if let Some(service) = &old_service {
+            self.join(service, old.as_ref(), None);
+        }
+    }
+
+    /// Marks all that can have changed for every service.
+    fn touch_every_service(&mut self) {
+        for (port, service) in &self.services {
+            if service.configured {
+                self.touched.entry(port.clone()).or_default().choice = true;
+            }
+        }
+    }
+
+    fn touch_services_of(&mut self, name: &ServiceName) {
+        let first = ServicePort { service: name.clone(), port: None };
+        for (port, _) in self.services.range(first..).take_while(|(port, _)| port.service == *name) {
+            self.touched.entry(port.clone()).or_default().choice = true;
+        }
+    }
 }

@@ -1,0 +1,142 @@
+//! Drains: since when, why, how many flows are left, when the last one ended.
+//!
+//! A drain begins when an endpoint is terminating and not ready, or when an operator asks. Not being ready alone is
+//! no drain: it may come back any moment and nobody waits for its flows to end.
+
+use alloc::{format, string::String, sync::Arc, vec::Vec};
+
+use super::{
+    Table,
+    entry::{Drain, Entry},
+    service::Service,
+};
+use crate::{
+    endpoint::{Endpoint, EndpointId, OperatorRequest},
+    output::{Notice, Output},
+    time::Timestamp,
+};
+
+impl Entry {
+    /// Begins, keeps or undoes the drain of an endpoint that is present, its admission being set already.
+    pub(super) fn judge_drain(&mut self, operator: Option<&OperatorRequest>, now: Timestamp) -> Vec<Notice> {
+        let why = match (self.facts.conditions.is_draining(), operator) {
+            (true, None) => Some(self.slice_says_terminating()),
+            (true, Some(request)) => {
+                Some(format!("{}, operator {}", self.slice_says_terminating(), request.by))
+            }
+            (false, Some(request)) => Some(format!("operator {}", request.by)),
+            (false, None) => None,
+        };
+        let flows = self.endpoint.admission().flows();
+        match (why, self.drain.as_mut()) {
+            (None, None) => Vec::new(),
+            (None, Some(_)) => {
+                self.drain = None;
+                Vec::from([Notice::DrainUndone { endpoint: Arc::clone(&self.endpoint), flows }])
+            }
+            (Some(why), Some(drain)) => {
+                drain.why = why;
+                Vec::new()
+            }
+            (Some(why), None) => {
+                self.drain =
+                    Some(Drain { since: now, why: why.clone(), flows_at_start: flows, drained: None });
+                let mut notices =
+                    Vec::from([Notice::DrainBegan { endpoint: Arc::clone(&self.endpoint), why, flows }]);
+                notices.extend(self.check_drained(now));
+                notices
+            }
+        }
+    }
+
+    /// Begins the drain of an endpoint that goes: it was terminating, though perhaps nobody saw it so until it went.
+    pub(super) fn drain_at_leaving(&mut self, flows: u64, now: Timestamp) -> Option<Notice> {
+        if flows == 0 || self.drain.is_some() {
+            return None;
+        }
+        let why = self.slice_says_terminating();
+        self.drain = Some(Drain { since: now, why: why.clone(), flows_at_start: flows, drained: None });
+        Some(Notice::DrainBegan { endpoint: Arc::clone(&self.endpoint), why, flows })
+    }
+
+    /// Looks whether the drain is over. The count is exact: nobody can enter a closed admission.
+    pub(super) fn check_drained(&mut self, now: Timestamp) -> Option<Notice> {
+        let drain = self.drain.as_mut()?;
+        if self.endpoint.admission().flows() > 0 {
+            // The last resort may be drained and yet be needed again.
+            drain.drained = None;
+            return None;
+        }
+        if drain.drained.is_some() {
+            return None;
+        }
+        drain.drained = Some(now);
+        Some(Notice::Drained { endpoint: Arc::clone(&self.endpoint), took: now.since(drain.since) })
+    }
+
+    /// Nobody is counted. Final where the admission is closed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.endpoint.admission().flows() == 0
+    }
+
+    fn slice_says_terminating(&self) -> String {
+        match &self.facts.slice {
+            Some((slice, _)) => format!("slice {slice} says terminating"),
+            None => String::from("terminating"),
+        }
+    }
+}
+
+impl Service {
+    /// Looks at one endpoint's count, and lets the endpoint go if nothing holds it any more.
+    pub(super) fn check_endpoint(&mut self, endpoint: &Endpoint, now: Timestamp) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        let key = endpoint.address();
+        if let Some(entry) = self.present.get_mut(&key)
+            && entry.endpoint.id() == endpoint.id()
+        {
+            notices.extend(entry.check_drained(now));
+            if !self.configured && entry.is_empty() {
+                self.present.remove(&key);
+            }
+        } else if let Some(entry) = self.gone.get_mut(endpoint.identity()) {
+            notices.extend(entry.check_drained(now));
+            if entry.is_empty() {
+                self.gone.remove(endpoint.identity());
+            }
+        }
+        notices
+    }
+
+    /// Looks at every count.
+    pub(super) fn check_all(&mut self, now: Timestamp) -> Vec<Notice> {
+        let entries = self.present.values_mut().chain(self.gone.values_mut());
+        let notices = entries.filter_map(|entry| entry.check_drained(now)).collect();
+        self.gone.retain(|_, entry| !entry.is_empty());
+        if !self.configured {
+            self.present.retain(|_, entry| !entry.is_empty());
+        }
+        notices
+    }
+}
+
+impl Table {
+    /// Looks at every endpoint's count, so that a lost [`EndpointEmptied`](crate::Event::EndpointEmptied) costs at
+    /// most the time between two calls. What follows comes out of [`Table::poll_output`].
+    pub fn handle_tick(&mut self, now: Timestamp) {
+        for service in self.services.values_mut() {
+            self.outputs.extend(service.check_all(now).into_iter().map(Output::Notice));
+        }
+        self.services.retain(|_, service| !service.is_over());
+        self.numbers.forget_dropped();
+    }
+
+    pub(super) fn endpoint_emptied(&mut self, id: EndpointId, now: Timestamp) {
+        let Some(endpoint) = self.numbers.find(id) else { return };
+        let Some(service) = self.services.get_mut(endpoint.service()) else { return };
+        self.outputs.extend(service.check_endpoint(&endpoint, now).into_iter().map(Output::Notice));
+        if service.is_over() {
+            self.services.remove(endpoint.service());
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! An endpoint of a service as the table knows it.
+
+use alloc::{string::String, sync::Arc, vec::Vec};
+
+use crate::{
+    admission::AdmissionMode, conditions::Conditions, endpoint::Endpoint, name::SliceName, time::Timestamp,
+};
+
+/// What a source says of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) conditions: Conditions,
+    pub(super) weight: u16,
+    pub(super) pod: Option<Arc<str>>,
+    pub(super) node: Option<Arc<str>>,
+    pub(super) zone: Option<Arc<str>>,
+    pub(super) zone_hints: Vec<Arc<str>>,
+    pub(super) node_hints: Vec<Arc<str>>,
+    /// The slice and its generation; `None` for a fixed endpoint.
+    pub(super) slice: Option<(SliceName, u64)>,
+}
+
+/// A drain that is on.
+#[derive(Debug)]
+pub(super) struct Drain {
+    pub(super) since: Timestamp,
+    pub(super) why: String,
+    pub(super) flows_at_start: u64,
+    /// When its last flow ended.
+    pub(super) drained: Option<Timestamp>,
+}
+
+/// An endpoint, present or gone.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) endpoint: Arc<Endpoint>,
+    /// The latest; of an endpoint that is gone, the last ones.
+    pub(super) facts: Facts,
+    /// The mode that its admission shall have.
+    pub(super) mode: AdmissionMode,
+    pub(super) drain: Option<Drain>,
+    pub(super) since: Timestamp,
+    /// What was reported when it went, so that coming back can undo it.
+    pub(super) reported_gone: bool,
+}
+
+impl Facts {
+    /// Whether who may take new flows can differ between the two.
+    pub(super) fn choose_alike(&self, other: &Self) -> bool {
+        self.conditions == other.conditions
+            && self.weight == other.weight
+            && self.zone_hints == other.zone_hints
+            && self.node_hints == other.node_hints
+            // An operator may mean the endpoint by its pod's name.
+            && self.pod == other.pod
+    }
+}
+
+impl Entry {
+    pub(super) fn new(endpoint: Arc<Endpoint>, facts: Facts, now: Timestamp) -> Self {
+        Self { endpoint, facts, mode: AdmissionMode::Closed, drain: None, since: now, reported_gone: false }
+    }
+}

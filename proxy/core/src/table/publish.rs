@@ -1,0 +1,235 @@
+//! From what has changed to what is published.
+//!
+//! The order matters, and this is the only place that has it:
+//!
+//! 1. every touched service is settled and its next snapshot is built, which may take a while and changes nothing
+//!    that a worker sees;
+//! 2. admissions that close are closed;
+//! 3. admissions that open are opened;
+//! 4. the snapshot goes out.
+//!
+//! A flow can never be sent to an endpoint that has closed, whatever snapshot its worker holds: every flow has to
+//! enter the admission, which is one atomic word, and after step 2 that word refuses. The snapshot only narrows the
+//! choice. Closing before opening keeps the promise "never on an endpoint that is not eligible" ahead of the wish
+//! "never without one"; because everything is built by then, a worker whose whole choice has just closed waits
+//! microseconds for the next one. Opening before the snapshot goes out means that whoever sees the new snapshot is let in.
+
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+
+use super::{
+    Table,
+    eligible::{Eligible, Place, mode},
+    entry::Entry,
+    operators::Operators,
+    service::{Left, Service, Settled, Touch},
+};
+use crate::{
+    admission::AdmissionMode,
+    affinity::{AffinityTable, CAPACITY},
+    endpoint::{AdminState, OperatorRequest},
+    name::ServicePort,
+    output::{Notice, Output},
+    pick::PickSet,
+    snapshot::{ServiceSnapshot, Snapshot},
+    time::Timestamp,
+};
+
+impl Table {
+    /// Acts on everything that was touched since the last call.
+    pub(super) fn publish(&mut self, now: Timestamp) {
+        let touched: BTreeMap<ServicePort, Touch> = core::mem::take(&mut self.touched);
+        let mut settled: Vec<(ServicePort, Settled)> = Vec::new();
+        let mut next = self.snapshot.services.clone();
+        let mut changed = false;
+        for (port, touch) in touched {
+            let Some(service) = self.services.get_mut(&port) else { continue };
+            let outcome = service.settle(&touch, &mut self.numbers, now);
+            if outcome.choice {
+                service.set_modes(&self.operators);
+                let published = service.next_snapshot(self.synced, &self.place, self.seed);
+                let slot = service.slot.0 as usize;
+                if next.len() <= slot {
+                    next.resize(slot + 1, None);
+                }
+                if let (Some(published), Some(slot)) = (published, next.get_mut(slot)) {
+                    slot.clone_from(&published);
+                    service.published = published;
+                    changed = true;
+                }
+            }
+            settled.push((port, outcome));
+        }
+        for close in [true, false] {
+            for (port, outcome) in settled.iter().filter(|(_, outcome)| outcome.choice) {
+                let Some(service) = self.services.get(port) else { continue };
+                let left = outcome.left.iter().map(|left| &left.entry);
+                service.present.values().chain(left).for_each(|entry| entry.move_admission(close));
+            }
+        }
+        if changed {
+            let snapshot =
+                Snapshot { generation: self.snapshot.generation.saturating_add(1), services: next };
+            self.snapshot = Arc::new(snapshot);
+            // Of two snapshots that nobody has taken yet, only the later one is of use.
+            self.outputs.retain(|output| !matches!(output, Output::Publish(_)));
+            self.outputs.push_front(Output::Publish(Arc::clone(&self.snapshot)));
+        }
+        for (port, outcome) in settled {
+            self.follow_up(&port, outcome, now);
+        }
+    }
+
+    /// Drains, the gone and the back, and what operators are told: all after the fact.
+    fn follow_up(&mut self, port: &ServicePort, settled: Settled, now: Timestamp) {
+        let Some(service) = self.services.get_mut(port) else { return };
+        let user_timeout = service.settings.user_timeout;
+        let back = settled.back.into_iter().map(|endpoint| Output::EndpointBack { endpoint, user_timeout });
+        self.outputs.extend(back);
+        let mut notices = settled.notices;
+        for left in settled.left {
+            let (gone, told) = service.file_away(left, now);
+            self.outputs.extend(gone);
+            notices.extend(told);
+        }
+        if settled.choice {
+            for entry in service.present.values_mut() {
+                let operator = asked_to_drain(&self.operators, entry);
+                notices.extend(entry.judge_drain(operator, now));
+            }
+        }
+        if !service.configured {
+            service.present.retain(|_, entry| !entry.is_empty());
+        }
+        notices.extend(service.tell(self.synced, || self.slices.ports(&port.service)));
+        if service.is_over() {
+            self.services.remove(port);
+        }
+        self.outputs.extend(notices.into_iter().map(Output::Notice));
+    }
+}
+
+/// The request by which an operator drains an endpoint.
+fn asked_to_drain<'a>(operators: &'a Operators, entry: &Entry) -> Option<&'a OperatorRequest> {
+    let service = &entry.endpoint.service().service;
+    let request = operators.asked(service, entry.endpoint.address(), entry.facts.pod.as_deref())?;
+    match request.state {
+        AdminState::Drain => Some(request),
+        AdminState::InService => None,
+    }
+}
+
+impl Entry {
+    /// Moves the admission to the entry's mode if that is a step in this direction.
+    fn move_admission(&self, close: bool) {
+        let openness = |mode| match mode {
+            AdmissionMode::Closed => 0,
+            AdmissionMode::LastResort => 1,
+            AdmissionMode::Open => 2,
+        };
+        let admission = self.endpoint.admission();
+        let (from, to) = (openness(admission.mode()), openness(self.mode));
+        if (close && to < from) || (!close && to > from) {
+            admission.set_mode(self.mode);
+        }
+    }
+}
+
+impl Service {
+    fn set_modes(&mut self, operators: &Operators) {
+        for entry in self.present.values_mut() {
+            let drains = asked_to_drain(operators, entry).is_some();
+            entry.mode = if self.configured && !self.ambiguous {
+                mode(entry, drains, self.settings.when_none_ready)
+            } else {
+                AdmissionMode::Closed
+            };
+        }
+    }
+
+    /// The service's part of the next snapshot; `None` where it is as it was. The inner `None` is a service that was
+    /// given up.
+    fn next_snapshot(
+        &mut self,
+        synced: bool,
+        place: &Place,
+        seed: u64,
+    ) -> Option<Option<Arc<ServiceSnapshot>>> {
+        if !self.configured {
+            self.affinity = None;
+            return self.published.is_some().then_some(None);
+        }
+        let synced = synced || self.is_fixed();
+        let eligible = Eligible::among(self.present.values(), place);
+        let as_before = self.published.as_deref().is_some_and(|published| {
+            published.synced == synced
+                && Arc::ptr_eq(&published.settings, &self.settings)
+                && published.tier == eligible.tier
+                && published.families == eligible.families
+                && published.v4.holds(&eligible.v4)
+                && published.v6.holds(&eligible.v6)
+        });
+        if as_before {
+            return None;
+        }
+        let has_affinity = self.settings.affinity_timeout.is_some();
+        self.affinity = match self.affinity.take() {
+            Some(kept) if has_affinity => Some(kept),
+            _ => has_affinity.then(|| Arc::new(AffinityTable::new(seed, CAPACITY))),
+        };
+        let policy = self.settings.policy;
+        Some(Some(Arc::new(ServiceSnapshot {
+            port: self.port.clone(),
+            settings: Arc::clone(&self.settings),
+            synced,
+            tier: eligible.tier,
+            families: eligible.families,
+            v4: PickSet::new(&eligible.v4, policy, has_affinity),
+            v6: PickSet::new(&eligible.v6, policy, has_affinity),
+            affinity: self.affinity.clone(),
+        })))
+    }
+
+    /// Keeps an endpoint that has left, if flows are left on it.
+    fn file_away(&mut self, left: Left, now: Timestamp) -> (Option<Output>, Vec<Notice>) {
+        let Left { mut entry, was_terminating, by_reload } = left;
+        let endpoint = Arc::clone(&entry.endpoint);
+        // Closed already, so this can only fall, and zero is final.
+        let flows = endpoint.admission().flows();
+        let mut notices = Vec::new();
+        if was_terminating {
+            notices.extend(entry.drain_at_leaving(flows, now));
+        }
+        notices.extend(entry.check_drained(now));
+        notices.push(Notice::EndpointRemoved { endpoint: Arc::clone(&endpoint), flows, was_terminating });
+        if flows == 0 {
+            return (None, notices);
+        }
+        entry.reported_gone = !by_reload;
+        self.gone.insert(endpoint.identity().clone(), entry);
+        let gone = (!by_reload).then(|| Output::EndpointGone {
+            endpoint,
+            was_terminating,
+            on_removal: self.settings.on_removal,
+            dead_peer_timeout: self.settings.dead_peer_timeout,
+        });
+        (gone, notices)
+    }
+
+    /// What operators have not been told of the service as a whole.
+    fn tell(&mut self, synced: bool, ports: impl FnOnce() -> alloc::string::String) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        if self.ambiguous && !self.told.ambiguous {
+            notices.push(Notice::AmbiguousPort { service: self.port.clone(), ports: ports() });
+        }
+        self.told.ambiguous = self.ambiguous;
+        let eligible = self.published.as_deref().map(ServiceSnapshot::eligible);
+        if let Some(eligible) = eligible.filter(|_| synced || self.is_fixed()) {
+            // That a service has endpoints from the start is nothing to tell.
+            if self.told.any_eligible.unwrap_or(true) != (eligible > 0) {
+                notices.push(Notice::Eligibility { service: self.port.clone(), eligible });
+            }
+            self.told.any_eligible = Some(eligible > 0);
+        }
+        notices
+    }
+}

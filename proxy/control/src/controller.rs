@@ -3,24 +3,26 @@
 //! A turn takes what is ready from every input, tells the table, and carries out what the table asks for. Bursts are
 //! published together; a turn is bounded, so that no input starves another.
 
-use std::{net::TcpListener, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
-use tidegate_core::{
-    Event, ListenerId, ListenerSpec, OnRemoval, Output, Party, ServiceConfig, ServiceId, Snapshot, Table,
-};
+use tidegate_core::{Event, Notice, OnRemoval, Output, Party, ServiceConfig, Snapshot, Table};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
 };
 
 use crate::{
-    BindFn, BoundListener, Clock, Command, ControlCounters, ControlHandle, Desired, DesiredListener,
-    EventKind, Lifecycle, NoticeKind, Report, StateDirectory,
-    drains::Drains,
+    BindFn, BoundListener, Clock, Command, ControlCounters, ControlHandle, Desired, EventKind, Lifecycle,
+    NoticeKind, Report, StateDirectory,
+    drains::Keeper,
     flow_log,
     handle::ShutdownSignal,
-    lifecycle::{Course, Facts, Step, StopCause},
+    lifecycle::Course,
+    listening::Listening,
     notices,
     request::{Purpose, Request},
     workers::{Questions, Workers},
@@ -36,8 +38,6 @@ const REQUESTS_PER_TURN: usize = 64;
 const REQUESTS_WAITING: usize = 256;
 /// How often the table looks at the time.
 const TICK: Duration = Duration::from_secs(1);
-/// How long workers may take to close a listener before it is said that they did not.
-const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What connects the controller to the rest of the process.
 pub struct Wiring {
@@ -87,28 +87,19 @@ pub struct Controller {
     pub(crate) retiring: Vec<ServiceConfig>,
     pub(crate) course: Course,
     pub(crate) bind: BindFn,
-    pub(crate) drains: Drains,
+    pub(crate) keeper: Keeper,
     /// Listeners wait for the source's first complete list until then.
-    sync_deadline: Instant,
+    pub(crate) sync_deadline: Instant,
     cell: Arc<ArcSwap<Snapshot>>,
     reports: Input<Report>,
     sources: Input<(Event, std::time::Instant)>,
     requests: Input<Request>,
-    shutdown: Arc<ShutdownSignal>,
-    lifecycle: watch::Sender<Lifecycle>,
-    open_flows: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub(crate) shutdown: Arc<ShutdownSignal>,
+    pub(crate) lifecycle: watch::Sender<Lifecycle>,
+    pub(crate) open_flows: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// When the source events arrived that no publish contains yet.
     arrivals: Vec<std::time::Instant>,
-    ended: Ended,
-}
-
-/// A listener that is open or about to be.
-#[derive(Debug)]
-pub(crate) struct Listening {
-    pub(crate) desired: DesiredListener,
-    pub(crate) spec: ListenerSpec,
-    /// Its sockets, while workers have not been given them.
-    pub(crate) held: Option<Vec<TcpListener>>,
+    pub(crate) ended: Ended,
 }
 
 /// A channel that may have been closed by its senders.
@@ -157,7 +148,7 @@ impl Controller {
             retiring: Vec::new(),
             course: Course::new(desired.lifecycle),
             bind: wiring.bind,
-            drains: Drains::restore(wiring.state),
+            keeper: Keeper::restore(wiring.state),
             sync_deadline: Instant::now() + desired.lifecycle.sync_wait,
             cell: wiring.cell,
             reports: Input::new(wiring.reports),
@@ -189,7 +180,7 @@ impl Controller {
 
     /// Tells the table what the configuration and the state directory say.
     fn begin(&mut self, desired: Desired<BoundListener>) {
-        for event in self.drains.events() {
+        for event in self.keeper.events() {
             self.tell_table(event);
         }
         self.tell_table(Event::NodeIs { name: desired.node, zone: desired.zone });
@@ -229,7 +220,7 @@ impl Controller {
             Wake::Report(None) => self.reports.open = false,
             Wake::Request(Some(request)) => self.take_request(request),
             Wake::Request(None) => self.requests.open = false,
-            Wake::Tick => {}
+            Wake::Tick => self.table.handle_tick(self.clock.now()),
             Wake::Other => {}
         }
         for _ in 0..EVENTS_PER_TURN {
@@ -307,7 +298,7 @@ impl Controller {
             Output::EndpointGone { dead_peer_timeout: None, .. } => {}
             Output::Notice(notice) => {
                 self.counters.notices(NoticeKind::of(&notice)).fetch_add(1, Ordering::Relaxed);
-                if let tidegate_core::Notice::SliceIgnored { count, .. } = notice {
+                if let Notice::SliceIgnored { count, .. } = notice {
                     self.counters.slice_entries_ignored.fetch_add(count.into(), Ordering::Relaxed);
                 }
                 notices::write(&notice);
@@ -324,137 +315,7 @@ impl Controller {
             self.counters.arrival_to_publish.record(now.saturating_duration_since(arrival));
         }
     }
-
-    /// A listener that workers will be given as soon as its service may be asked for endpoints.
-    pub(crate) fn add_listener(&mut self, bound: BoundListener) {
-        let id = ListenerId(self.next_listener);
-        self.next_listener += 1;
-        let spec = self.spec(id, &bound.desired, bound.address());
-        self.listeners.push(Listening { desired: bound.desired, spec, held: Some(bound.sockets) });
-    }
-
-    /// A listener as workers are to know it.
-    pub(crate) fn spec(
-        &self,
-        id: ListenerId,
-        desired: &DesiredListener,
-        address: std::net::SocketAddr,
-    ) -> ListenerSpec {
-        // Listeners are checked against the services before they come here; a slot that no snapshot has refuses flows.
-        let service = self.table.service_id(&desired.port).unwrap_or(ServiceId(u32::MAX));
-        ListenerSpec { id, name: Arc::clone(&desired.name), address, service, port: desired.port.clone() }
-    }
-
-    fn holds_listeners(&self) -> bool {
-        self.listeners.iter().any(|listening| listening.held.is_some())
-    }
-
-    /// Whether this service's endpoints come from a source that has to be waited for.
-    pub(crate) fn awaits_source(&self, services: &[ServiceConfig]) -> bool {
-        !self.table.is_synced() && services.iter().any(|service| service.fixed.is_none())
-    }
-
-    /// Gives workers the listeners whose services are known: at once where endpoints are fixed, else once the source
-    /// has given a complete list, so that nobody is refused for want of endpoints that were not read yet (B5).
-    fn open_listeners(&mut self) {
-        let waited = Instant::now() >= self.sync_deadline;
-        let mut listeners = std::mem::take(&mut self.listeners);
-        for listening in listeners.iter_mut().filter(|listening| listening.held.is_some()) {
-            let port = &listening.desired.port;
-            let own = self.services.iter().find(|service| service.port == *port);
-            let is_waiting = own.is_some_and(|service| self.awaits_source(std::slice::from_ref(service)));
-            if is_waiting && !waited {
-                continue;
-            }
-            listening.spec = self.spec(listening.spec.id, &listening.desired, listening.spec.address);
-            let ListenerSpec { name, address, port, .. } = &listening.spec;
-            if is_waiting {
-                tracing::warn!(
-                    listener = &**name,
-                    "the source has given no complete list yet; accepting anyway"
-                );
-            }
-            tracing::info!(listener = &**name, address = %address, service = %port, "accepting");
-            let sockets = listening.held.take().unwrap_or_default();
-            for (worker, socket) in sockets.into_iter().enumerate() {
-                self.workers.tell(worker, Command::Listen { listener: listening.spec.clone(), socket });
-            }
-        }
-        self.listeners = listeners;
-    }
-
-    /// Takes what is in the accept queues of a listener, and closes it.
-    pub(crate) fn close_listener(&mut self, listening: Listening) {
-        if listening.held.is_some() {
-            return;
-        }
-        let listener = listening.spec.id;
-        let purpose = Purpose::Close { listener: listening.spec.name };
-        let deadline = Instant::now() + CLOSE_LIMIT;
-        let closed = self.questions.ask(&mut self.workers, 1, deadline, purpose, |request, _| {
-            Command::StopAccepting { listener, request }
-        });
-        if let Some(closed) = closed {
-            self.close_question(closed);
-        }
-    }
-
-    fn facts(&self) -> Facts {
-        let lifecycle = self.course.lifecycle();
-        let counts_flows = matches!(lifecycle, Lifecycle::Closing | Lifecycle::Waiting);
-        let is_closing = |purpose: &&Purpose| matches!(purpose, Purpose::Close { .. });
-        Facts {
-            shutdowns: self.shutdown.asked(),
-            listeners_held: self.listeners.iter().filter(|listening| listening.held.is_some()).count(),
-            listeners_closing: self.questions.purposes().filter(is_closing).count(),
-            flows: if counts_flows { (self.open_flows)() } else { 0 },
-            workers: self.workers.running(),
-        }
-    }
-
-    /// Does what the lifecycle asks for.
-    fn advance(&mut self, step: Step) {
-        let flows = (self.open_flows)();
-        let settings = *self.course.settings();
-        match step {
-            Step::BecomeReady => {
-                tracing::info!(listeners = self.listeners.len(), workers = self.workers.count(), "ready");
-            }
-            Step::BeginDraining => {
-                let delay = settings.delay;
-                tracing::info!(flows, ?delay, "shutting down: not ready any more, still accepting");
-            }
-            Step::CloseListeners => {
-                tracing::info!(flows, listeners = self.listeners.len(), "shutting down: closing listeners");
-                for listening in std::mem::take(&mut self.listeners) {
-                    self.close_listener(listening);
-                }
-            }
-            Step::AwaitFlows => {
-                let grace = settings.grace;
-                tracing::info!(flows, ?grace, "shutting down: waiting for flows to end");
-            }
-            Step::ReportProgress => tracing::info!(flows, "shutting down: flows left"),
-            Step::StopWorkers(cause) => self.stop_workers(cause, flows),
-            Step::Finish => {
-                let workers = self.workers.running();
-                if workers > 0 {
-                    tracing::warn!(workers, "workers did not stop in time");
-                }
-                tracing::info!(flows_cut = self.ended.flows_cut, "shut down");
-            }
-        }
-        self.lifecycle.send_replace(self.course.lifecycle());
-    }
-
-    fn stop_workers(&mut self, cause: StopCause, flows: u64) {
-        self.ended = Ended { flows_cut: flows, forced: cause == StopCause::SecondRequest };
-        match cause {
-            StopCause::NoFlows => tracing::info!("shutting down: no flows left"),
-            StopCause::GraceOver => tracing::warn!(flows, "shutting down: the grace is over; cutting flows"),
-            StopCause::SecondRequest => tracing::warn!(flows, "shutting down at once; cutting flows"),
-        }
-        self.listeners.clear();
-        self.workers.stop();
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,54 +3,72 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use tidegate_core::{
-    AdminState, EndpointId, EndpointSelector, Event, ServiceName,
+    AdminState, EndpointId, EndpointSelector, Event, OperatorRequest, ServiceName,
     table::{EndpointView, ServiceView},
 };
 use tokio::task::spawn_blocking;
 
 use crate::{
-    ControlError, Controller, DrainChange, DrainOutcome, StateDirectory, Unsaved, clock, request::Reply,
-    state::StoredDrain,
+    Clock, ControlError, Controller, DrainChange, DrainOutcome, StateDirectory, Unsaved, request::Reply,
+    state::StoredRequest,
 };
 
-/// How many operator drains are remembered.
-const DRAINS_LIMIT: usize = 4_096;
+/// How many operator requests are remembered.
+const REQUESTS_LIMIT: usize = 4_096;
 /// How much of an operator's words is kept, in characters.
 const WORDS_LIMIT: usize = 512;
 
-/// The drains that operators asked for, and where they are kept.
-pub(crate) struct Drains {
-    list: Vec<StoredDrain>,
+/// Where the table's operator requests are kept.
+pub(crate) struct Keeper {
     pub(crate) directory: Option<Arc<StateDirectory>>,
-    /// How often the list has changed.
+    /// What was there at the start.
+    restored: Vec<StoredRequest>,
+    /// How often something was asked for.
     changes: u64,
 }
 
-impl Drains {
-    /// What the directory kept.
+impl Keeper {
+    /// Reads what the directory kept.
     pub(crate) fn restore(directory: Option<StateDirectory>) -> Self {
-        let list = directory.as_ref().map(StateDirectory::load).unwrap_or_default();
+        let restored = directory.as_ref().map(StateDirectory::load).unwrap_or_default();
         match &directory {
             Some(directory) => {
                 let path = directory.path().display();
-                tracing::info!(directory = %path, drains = list.len(), "operator drains restored");
+                tracing::info!(directory = %path, requests = restored.len(), "operator requests restored");
             }
             None => {
                 tracing::info!("no stateDirectory: operator drains end with the process, and none was kept");
             }
         }
-        Self { list, directory: directory.map(Arc::new), changes: 0 }
+        Self { directory: directory.map(Arc::new), restored, changes: 0 }
     }
 
-    /// The list as facts for the table.
+    /// What was there at the start, as facts for the table.
     pub(crate) fn events(&self) -> Vec<Event> {
-        let event = |drain: &StoredDrain| Event::AdminStateRequested {
-            endpoints: drain.selector.clone(),
-            state: AdminState::Drain,
-            by: drain.by.clone(),
-            reason: drain.reason.clone(),
+        let event = |request: &StoredRequest| Event::AdminStateRequested {
+            endpoints: request.selector.clone(),
+            state: request.state,
+            by: request.by.clone(),
+            reason: request.reason.clone(),
         };
-        self.list.iter().map(event).collect()
+        self.restored.iter().map(event).collect()
+    }
+
+    /// A request as it is written. One that is in force since before the restart keeps its time.
+    fn stored(
+        &self,
+        (selector, request): (EndpointSelector, OperatorRequest),
+        clock: &Clock,
+    ) -> StoredRequest {
+        let OperatorRequest { state, by, reason, at } = request;
+        let stored = StoredRequest { selector, state, by, reason, since: String::new() };
+        let is_same =
+            |old: &&StoredRequest| StoredRequest { since: String::new(), ..(*old).clone() } == stored;
+        let since = match self.restored.iter().find(is_same) {
+            Some(old) => old.since.clone(),
+            None => clock.rfc3339(at),
+        };
+        StoredRequest { since, ..stored }
     }
 }
 
@@ -65,36 +83,17 @@ impl Controller {
     ) -> Result<Vec<DrainChange>, ControlError> {
         let before = self.table.services();
         let meant: Vec<_> = selected(&before, selector).map(|(_, view)| view).collect();
-        let is_stored = self.drains.list.iter().any(|drain| drain.selector == *selector);
-        if meant.is_empty() && !(is_stored && state == AdminState::InService) {
+        let in_force = self.table.operator_requests();
+        let is_in_force = in_force.iter().any(|(other, _)| other == selector);
+        if meant.is_empty() && !(is_in_force && state == AdminState::InService) {
             return Err(unknown(&before, selector));
         }
-        if state == AdminState::Drain && !is_stored && self.drains.list.len() >= DRAINS_LIMIT {
-            return Err(ControlError::TooManyDrains(DRAINS_LIMIT));
+        if !is_in_force && in_force.len() >= REQUESTS_LIMIT {
+            return Err(ControlError::TooManyDrains(REQUESTS_LIMIT));
         }
         let (by, reason) = (cut(by), cut(reason));
         tracing::info!(endpoints = ?selector, state = ?state, by, reason, "operator sets admin state");
-
-        // One endpoint may be drained by its address and by its pod's name; an undrain means both.
-        let hits = |other: &EndpointSelector| meant.iter().any(|view| matches(other, view));
-        let mut selectors = vec![selector.clone()];
-        let same = |drain: &mut StoredDrain| {
-            drain.selector == *selector
-                || (state == AdminState::InService
-                    && service(&drain.selector) == service(selector)
-                    && hits(&drain.selector))
-        };
-        selectors.extend(self.drains.list.extract_if(.., same).map(|drain| drain.selector));
-        selectors.dedup();
-        if state == AdminState::Drain {
-            let since = clock::rfc3339(self.clock.wall(self.clock.now()));
-            let (by, reason) = (by.clone(), reason.clone());
-            self.drains.list.push(StoredDrain { selector: selector.clone(), by, reason, since });
-        }
-        for endpoints in selectors {
-            let (by, reason) = (by.clone(), reason.clone());
-            self.tell_table(Event::AdminStateRequested { endpoints, state, by, reason });
-        }
+        self.tell_table(Event::AdminStateRequested { endpoints: selector.clone(), state, by, reason });
         self.carry_out_all();
 
         let was = |id: EndpointId| {
@@ -114,24 +113,26 @@ impl Controller {
         Ok(selected(&self.table.services(), selector).map(change).collect())
     }
 
-    /// Writes the drains where there is a state directory, and answers when that is done. The disk is waited for
+    /// Writes what is in force where there is a state directory, and answers when that is done. The disk is waited for
     /// elsewhere: a slow one must not hold back the table.
-    pub(crate) fn keep_drains(
+    pub(crate) fn keep_requests(
         &mut self,
         endpoints: Vec<DrainChange>,
         reply: Reply<Result<DrainOutcome, ControlError>>,
     ) {
-        let Some(directory) = self.drains.directory.clone() else {
+        let Some(directory) = self.keeper.directory.clone() else {
             let _ = reply.send(Ok(DrainOutcome { endpoints, kept: Ok(false) }));
             return;
         };
-        self.drains.changes += 1;
-        let (number, list) = (self.drains.changes, self.drains.list.clone());
+        self.keeper.changes += 1;
+        let number = self.keeper.changes;
+        let requests = self.table.operator_requests().into_iter();
+        let list: Vec<_> = requests.map(|request| self.keeper.stored(request, &self.clock)).collect();
         let counters = Arc::clone(&self.counters);
         spawn_blocking(move || {
             let kept = directory.save(number, &list).map(|()| true).map_err(|error| {
                 counters.state_errors.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(%error, "operator drain was not written");
+                tracing::warn!(%error, "operator request was not written");
                 Unsaved(error.to_string())
             });
             let _ = reply.send(Ok(DrainOutcome { endpoints, kept }));

@@ -40,8 +40,8 @@ pub enum ControlError {
     /// Workers that hold the answer did not give it.
     #[error("workers {0:?} did not answer in time, so it is not known whether they hold the flow; ask again")]
     WorkersSilent(Vec<usize>),
-    /// So many operator drains are in force that no more are remembered.
-    #[error("{0} drains are in force, which is the limit; undrain endpoints that are gone")]
+    /// So many operator requests are in force that no more are remembered.
+    #[error("{0} operator drains are in force, which is the limit; undrain endpoints that are gone")]
     TooManyDrains(usize),
 }
 

@@ -10,9 +10,11 @@
 //! Where to go next: [`controller`] for the loop, [`lifecycle`] for start and shutdown, [`handle`] for what can be
 //! asked.
 
+pub mod answer;
 pub mod clock;
 pub mod controller;
 pub mod counters;
+mod course;
 mod drains;
 pub mod error;
 mod flow_log;
@@ -20,21 +22,25 @@ mod flows;
 pub mod handle;
 pub mod lifecycle;
 pub mod listeners;
+mod listening;
 mod notices;
 mod operator;
 mod reload;
 mod request;
+#[cfg(test)]
+mod rig;
 pub mod state;
 mod workers;
 
+pub use answer::{
+    DrainChange, DrainOutcome, FlowFilter, FlowsAnswer, ListenerStatus, ServicesAnswer, Status, Unsaved,
+    WorkerStatus,
+};
 pub use clock::Clock;
 pub use controller::{Controller, Ended, Wiring};
 pub use counters::{ControlCounters, EventKind, Histogram, NoticeKind};
 pub use error::{ControlError, NotReady, ReloadError};
-pub use handle::{
-    ControlHandle, DrainChange, DrainOutcome, FlowFilter, FlowsAnswer, ListenerStatus, ServicesAnswer,
-    Status, Unsaved, WorkerStatus,
-};
+pub use handle::ControlHandle;
 pub use lifecycle::{Lifecycle, LifecycleSettings};
 pub use listeners::{BindFn, BoundListener, DesiredListener, ListenerPlan};
 pub use reload::{Desired, ReloadOutcome};

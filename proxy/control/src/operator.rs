@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::{
     Command, ControlError, Controller, Lifecycle, ListenerStatus, NotReady, Report, ServicesAnswer, Status,
     WorkerStatus,
-    controller::Listening,
+    listening::Listening,
     request::{Purpose, Reply, Request},
     workers::Closed,
 };
@@ -29,7 +29,7 @@ impl Controller {
             Request::Flows { filter, limit, reply } => self.begin_flows(filter, limit, reply),
             Request::SetAdminState { selector, state, by, reason, reply } => {
                 match self.set_admin_state(&selector, state, by, reason) {
-                    Ok(endpoints) => self.keep_drains(endpoints, reply),
+                    Ok(endpoints) => self.keep_requests(endpoints, reply),
                     Err(error) => {
                         let _ = reply.send(Err(error));
                     }
@@ -144,7 +144,7 @@ impl Controller {
                 .map(|worker| WorkerStatus { worker, generation: None })
                 .collect(),
             listeners: self.listeners.iter().map(listener).collect(),
-            state_directory: self.drains.directory.as_ref().map(|directory| directory.path().to_owned()),
+            state_directory: self.keeper.directory.as_ref().map(|directory| directory.path().to_owned()),
             now: self.clock.now(),
         };
         let purpose = Purpose::Status { status: Box::new(status), reply };
@@ -185,3 +185,6 @@ impl Controller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::{
     BoundListener, Command, Controller, DesiredListener, LifecycleSettings, ReloadError,
-    controller::Listening,
     listeners::{self, ListenerPlan},
+    listening::Listening,
     request::Purpose,
 };
 
@@ -20,7 +20,7 @@ use crate::{
 const RETIRE_LIMIT: Duration = Duration::from_secs(5);
 
 /// A configuration, as far as it concerns the controller. At the start its listeners are bound already.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Desired<Listener = DesiredListener> {
     /// Every service that a listener names.
     pub services: Vec<ServiceConfig>,
@@ -32,6 +32,18 @@ pub struct Desired<Listener = DesiredListener> {
     pub zone: Option<Arc<str>>,
     /// How start and shutdown go.
     pub lifecycle: LifecycleSettings,
+}
+
+impl<Listener> Default for Desired<Listener> {
+    fn default() -> Self {
+        Self {
+            services: Vec::new(),
+            listeners: Vec::new(),
+            node: None,
+            zone: None,
+            lifecycle: LifecycleSettings::default(),
+        }
+    }
 }
 
 /// What a reload changed.
@@ -184,3 +196,6 @@ fn compare(old: &[ServiceConfig], new: &[ServiceConfig]) -> ReloadOutcome {
         ..ReloadOutcome::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

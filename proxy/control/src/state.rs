@@ -1,4 +1,4 @@
-//! What survives a restart: the drains that operators asked for, in one small file.
+//! What survives a restart: what operators asked for, in one small file.
 //!
 //! Written beside and renamed, so that a crash leaves the old file or the new one. A file that cannot be understood is
 //! moved aside and reported; it never keeps the process from starting.
@@ -13,12 +13,13 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tidegate_core::{EndpointSelector, ServiceName};
+use tidegate_core::{AdminState, EndpointSelector, ServiceName};
 
-/// A drain that an operator asked for.
+/// What an operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StoredDrain {
+pub(crate) struct StoredRequest {
     pub(crate) selector: EndpointSelector,
+    pub(crate) state: AdminState,
     pub(crate) by: String,
     pub(crate) reason: String,
     /// Wall time, RFC 3339; for people.
@@ -56,9 +57,9 @@ pub struct StateDirectory {
     written: Mutex<u64>,
 }
 
-const FILE: &str = "drains.json";
-const FILE_NEW: &str = "drains.json.new";
-const FILE_CORRUPT: &str = "drains.json.corrupt";
+const FILE: &str = "operators.json";
+const FILE_NEW: &str = "operators.json.new";
+const FILE_CORRUPT: &str = "operators.json.corrupt";
 const VERSION: u32 = 1;
 /// No file that this code wrote is longer.
 const FILE_LIMIT: u64 = 8 << 20;
@@ -67,7 +68,7 @@ const FILE_LIMIT: u64 = 8 << 20;
 #[serde(deny_unknown_fields)]
 struct Document {
     version: u32,
-    drains: Vec<Entry>,
+    requests: Vec<Entry>,
 }
 
 /// Only the version: read first, so that another version's file is called that and not malformed.
@@ -84,9 +85,17 @@ struct Entry {
     address: Option<SocketAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pod: Option<String>,
+    state: State,
     by: String,
     reason: String,
     since: String,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum State {
+    InService,
+    Drain,
 }
 
 impl StateDirectory {
@@ -104,12 +113,12 @@ impl StateDirectory {
         &self.path
     }
 
-    /// The drains that were kept; none where there is no file or none that can be understood.
-    pub(crate) fn load(&self) -> Vec<StoredDrain> {
+    /// What was kept; nothing where there is no file or one that cannot be understood.
+    pub(crate) fn load(&self) -> Vec<StoredRequest> {
         let path = self.path.join(FILE);
         let why = match read(&path) {
             Ok(None) => return Vec::new(),
-            Ok(Some(drains)) => return drains,
+            Ok(Some(requests)) => return requests,
             Err(why) => why,
         };
         let aside = self.path.join(FILE_CORRUPT);
@@ -119,24 +128,24 @@ impl StateDirectory {
             moved_to = %aside.display(),
             moved = moved.is_ok(),
             why,
-            "the drains that operators had asked for cannot be read; starting without them"
+            "what operators had asked for cannot be read; starting without it"
         );
         Vec::new()
     }
 
     /// Writes the list, unless a later one was written already.
-    pub(crate) fn save(&self, number: u64, drains: &[StoredDrain]) -> Result<(), StateError> {
+    pub(crate) fn save(&self, number: u64, requests: &[StoredRequest]) -> Result<(), StateError> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if number <= *written {
             return Ok(());
         }
-        self.write(drains).map_err(|cause| StateError::Write { path: self.path.join(FILE), cause })?;
+        self.write(requests).map_err(|cause| StateError::Write { path: self.path.join(FILE), cause })?;
         *written = number;
         Ok(())
     }
 
-    fn write(&self, drains: &[StoredDrain]) -> io::Result<()> {
-        let document = Document { version: VERSION, drains: drains.iter().map(Entry::of).collect() };
+    fn write(&self, requests: &[StoredRequest]) -> io::Result<()> {
+        let document = Document { version: VERSION, requests: requests.iter().map(Entry::of).collect() };
         let beside = self.path.join(FILE_NEW);
         match fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -151,8 +160,8 @@ impl StateDirectory {
 }
 
 impl Entry {
-    fn of(drain: &StoredDrain) -> Self {
-        let (service, address, pod) = match &drain.selector {
+    fn of(request: &StoredRequest) -> Self {
+        let (service, address, pod) = match &request.selector {
             EndpointSelector::Address { service, address } => (service, Some(*address), None),
             EndpointSelector::Pod { service, pod } => (service, None, Some(pod.to_string())),
         };
@@ -160,25 +169,33 @@ impl Entry {
             service: service.to_string(),
             address,
             pod,
-            by: drain.by.clone(),
-            reason: drain.reason.clone(),
-            since: drain.since.clone(),
+            state: match request.state {
+                AdminState::InService => State::InService,
+                AdminState::Drain => State::Drain,
+            },
+            by: request.by.clone(),
+            reason: request.reason.clone(),
+            since: request.since.clone(),
         }
     }
 
-    fn into_drain(self) -> Result<StoredDrain, String> {
+    fn into_request(self) -> Result<StoredRequest, String> {
         let service: ServiceName = self.service.parse().map_err(|error| format!("{error}"))?;
         let selector = match (self.address, self.pod) {
             (Some(address), None) => EndpointSelector::Address { service, address },
             (None, Some(pod)) => EndpointSelector::Pod { service, pod: pod.into() },
-            _ => return Err(format!("a drain of `{service}` names not exactly one of address and pod")),
+            _ => return Err(format!("a request for `{service}` names not exactly one of address and pod")),
         };
-        Ok(StoredDrain { selector, by: self.by, reason: self.reason, since: self.since })
+        let state = match self.state {
+            State::InService => AdminState::InService,
+            State::Drain => AdminState::Drain,
+        };
+        Ok(StoredRequest { selector, state, by: self.by, reason: self.reason, since: self.since })
     }
 }
 
-/// The file's drains; `None` where there is no file.
-fn read(path: &Path) -> Result<Option<Vec<StoredDrain>>, String> {
+/// The file's requests; `None` where there is no file.
+fn read(path: &Path) -> Result<Option<Vec<StoredRequest>>, String> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -194,7 +211,7 @@ fn read(path: &Path) -> Result<Option<Vec<StoredDrain>>, String> {
         return Err(format!("it has version {version}; this build reads version {VERSION}"));
     }
     let document: Document = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-    document.drains.into_iter().map(Entry::into_drain).collect::<Result<_, _>>().map(Some)
+    document.requests.into_iter().map(Entry::into_request).collect::<Result<_, _>>().map(Some)
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
-fn drain(pod: &str) -> StoredDrain {
-    StoredDrain {
+fn drain(pod: &str) -> StoredRequest {
+    StoredRequest {
         selector: EndpointSelector::Pod { service: ServiceName::new("default", "web"), pod: pod.into() },
+        state: AdminState::Drain,
         by: "ada".into(),
         reason: "disk is failing".into(),
         since: "2026-01-02T03:04:05.006Z".into(),
@@ -18,17 +19,18 @@ fn open() -> (tempfile::TempDir, StateDirectory) {
 }
 
 #[test]
-fn drains_survive() {
+fn requests_survive() {
     let (_parent, directory) = open();
     assert_eq!(directory.load(), []);
     let address = EndpointSelector::Address {
         service: ServiceName::new("default", "web"),
         address: "[2001:db8::1]:80".parse().unwrap(),
     };
-    let drains = [drain("web-0"), StoredDrain { selector: address, ..drain("") }];
-    directory.save(1, &drains).unwrap();
+    let undrain = StoredRequest { selector: address, state: AdminState::InService, ..drain("") };
+    let requests = [drain("web-0"), undrain];
+    directory.save(1, &requests).unwrap();
     let again = StateDirectory::open(directory.path()).unwrap();
-    assert_eq!(again.load(), drains);
+    assert_eq!(again.load(), requests);
 }
 
 #[test]
@@ -59,9 +61,10 @@ fn what_a_crash_left_beside_is_in_nobodys_way() {
 
 #[test]
 fn a_file_that_cannot_be_understood_is_moved_aside() {
-    let neither = r#"{"version":1,"drains":[{"service":"a/b","by":"","reason":"","since":""}]}"#;
-    let name = r#"{"version":1,"drains":[{"service":"ab","pod":"p","by":"","reason":"","since":""}]}"#;
-    for text in ["", "{", "[]", r#"{"version":2,"drains":[]}"#, neither, name] {
+    let neither =
+        r#"{"version":1,"requests":[{"service":"a/b","state":"drain","by":"","reason":"","since":""}]}"#;
+    let name = r#"{"version":1,"requests":[{"service":"ab","pod":"p","state":"drain","by":"","reason":"","since":""}]}"#;
+    for text in ["", "{", "[]", r#"{"version":2,"requests":[]}"#, neither, name] {
         let (_parent, directory) = open();
         fs::write(directory.path().join(FILE), text).unwrap();
         assert_eq!(directory.load(), [], "{text}");

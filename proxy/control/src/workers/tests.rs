@@ -68,9 +68,9 @@ fn a_question_closes_with_the_last_answer() {
     let first = requests(&mut receivers[0])[0];
     let second = requests(&mut receivers[1])[0];
     assert_ne!(first, second);
-    assert!(questions.answered(second, |seen, worker| seen.push(worker)).is_none());
-    assert!(questions.answered(second, |seen, worker| seen.push(worker)).is_none(), "answered twice");
-    let closed = questions.answered(first, |seen, worker| seen.push(worker)).unwrap();
+    assert!(questions.answered(second, Vec::push).is_none());
+    assert!(questions.answered(second, Vec::push).is_none(), "answered twice");
+    let closed = questions.answered(first, Vec::push).unwrap();
     assert_eq!(closed.purpose, [1, 0]);
     assert!(closed.silent.is_empty());
     assert_eq!(questions.deadline(), None);

@@ -1,0 +1,181 @@
+//! The command line: what can be typed, and the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A Layer-4 load balancer that never breaks a connection which could have ended by itself.
+///
+/// It follows EndpointSlice conditions: new flows go only to ready endpoints, and flows that exist stay pinned to
+/// their endpoint while it terminates, until they close.
+///
+/// First steps: `tidegate demo` shows a rolling update under load. `tidegate check --config FILE` checks a
+/// configuration, `tidegate run --config FILE` runs it, `tidegate endpoints` shows what it does.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the proxy.
+    ///
+    /// SIGHUP, or a change of the file, reloads the configuration without touching a live flow; an invalid one
+    /// changes nothing. SIGTERM or Ctrl-C ends the process when its flows have ended, or after shutdown.grace; the
+    /// second one ends it at once.
+    Run(Run),
+    /// Check a configuration and say what is wrong with it.
+    ///
+    /// Exit status: 0 valid, 1 invalid.
+    Check(Check),
+    /// Show the state of a running proxy.
+    Status(Asking),
+    /// Show the endpoints: conditions, admin state, drains, flows.
+    Endpoints(Endpoints),
+    /// Show live flows.
+    Flows(Flows),
+    /// Send an endpoint no new flows; those it has go on to their end.
+    ///
+    /// Independent of what the slices say: the drain stays until `tidegate undrain`, also when the slice changes.
+    /// Example: tidegate drain default/web 10.0.0.7:8080 --reason "disk is failing"
+    Drain(DrainArgs),
+    /// Take back a drain.
+    Undrain(DrainArgs),
+    /// End one flow with a reset to both ends.
+    Close(Close),
+    /// Show what Tidegate is for: a rolling update under load, on this machine, in about 20 seconds.
+    ///
+    /// Starts a proxy, echo endpoints and clients on loopback, replaces every endpoint the way a Deployment does, and
+    /// says whether a flow was broken. Exit status: 0 the promise held, 1 it did not.
+    Demo(Demo),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The configuration (YAML or JSON); see config/README.md and `tidegate check --explain`.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t, env = "TIDEGATE_LOG_FORMAT")]
+    pub(crate) log_format: LogFormat,
+    /// Which log lines are written: a level (error, warn, info, debug), or directives such as
+    /// `info,tidegate_dataplane=debug`. Default: info; for the demo error.
+    #[arg(long, env = "TIDEGATE_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The configuration to check.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Print the effective configuration, every default filled in.
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+/// How a running proxy is reached, and how its answers are printed.
+#[derive(Debug, Args)]
+pub(crate) struct Asking {
+    /// The running proxy's admin API: an address, or unix:/PATH. Without it, admin.address of --config is taken, and
+    /// without that 127.0.0.1:9901.
+    #[arg(long, short, value_name = "ADDRESS", env = "TIDEGATE_ADMIN")]
+    pub(crate) admin: Option<String>,
+    /// A configuration to take admin.address and admin.tokenFile from.
+    #[arg(long, short, value_name = "FILE", env = "TIDEGATE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// A file with the admin API's bearer token.
+    #[arg(long, value_name = "FILE", env = "TIDEGATE_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// How the answer is printed.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Tables for people.
+    #[default]
+    Table,
+    /// JSON for programs.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Endpoints {
+    /// Only those of this service (namespace/name).
+    pub(crate) service: Option<String>,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Flows {
+    /// Only those of this service (namespace/name).
+    #[arg(long)]
+    pub(crate) service: Option<String>,
+    /// Only those of this endpoint: its address, its pod's name or its number.
+    #[arg(long)]
+    pub(crate) endpoint: Option<String>,
+    /// At most so many, the oldest first.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// The service, namespace/name.
+    pub(crate) service: String,
+    /// The endpoint: its address with port (10.0.0.7:8080) or its pod's name.
+    pub(crate) endpoint: String,
+    /// Why, for the log and for other operators.
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Close {
+    /// The flow's number, as `tidegate flows` shows it.
+    pub(crate) flow: String,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Long-lived flows that are kept open at any time.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    pub(crate) flows: u32,
+    /// Short flows per second: connect, one request, one reply, close.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=2000))]
+    pub(crate) rate: u32,
+    /// How long it takes, about, in seconds.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(4..=3600))]
+    pub(crate) seconds: u32,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+    /// How the verdict is printed. With json, progress goes to standard error.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}

@@ -1,0 +1,275 @@
+//! A running proxy: the configuration turned into threads.
+//!
+//! One thread per worker moves bytes. One thread holds the control runtime: the controller, the source, signals and
+//! reloads. One thread holds the admin runtime, so that a slow scrape shows in nobody's latency.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use tidegate_config::{Configuration, FlowLog, Workers};
+use tidegate_control::{
+    BindFn, BoundListener, Clock, ControlCounters, ControlHandle, Controller, Desired, DesiredListener,
+    Ended, LifecycleSettings, StateDirectory, controller::Wiring,
+};
+use tidegate_core::{Event, Snapshot};
+use tidegate_dataplane::{FlowLogRate, WorkerCounters, WorkerOptions, spawn_worker};
+use tidegate_files::Follower;
+use tidegate_sys::DescriptorLimit;
+use tokio::sync::mpsc;
+
+use crate::{admin, reload, signals, sockets::Inherited};
+
+/// Commands that wait for one worker.
+const COMMANDS_WAITING: usize = 1024;
+/// Reports of all workers that wait for the controller.
+const REPORTS_WAITING: usize = 16 * 1024;
+/// Source events that wait for the controller.
+const EVENTS_WAITING: usize = 1024;
+
+/// What of the outside a proxy follows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Following {
+    /// The configuration's file: it is read again when it changes, and on SIGHUP.
+    pub(crate) config_file: Option<PathBuf>,
+    /// SIGTERM, SIGINT and SIGHUP, and the service manager.
+    pub(crate) signals: bool,
+}
+
+/// A running proxy.
+pub(crate) struct Proxy {
+    /// Asks its controller.
+    pub(crate) handle: ControlHandle,
+    /// Where it listens, by listener name.
+    pub(crate) listeners: Vec<(Arc<str>, SocketAddr)>,
+    control: JoinHandle<anyhow::Result<Ended>>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// What several parts of the process look at.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) handle: ControlHandle,
+    pub(crate) workers: Vec<Arc<WorkerCounters>>,
+    pub(crate) source: Option<Arc<Follower>>,
+    pub(crate) flow_log: Arc<FlowLogRate>,
+    pub(crate) limit: DescriptorLimit,
+}
+
+impl Shared {
+    /// Counts a reload that changed nothing, and keeps why for status.
+    pub(crate) fn reload_refused(&self, _why: String) {}
+}
+
+impl Proxy {
+    /// Starts a proxy. Everything that can be wrong with addresses is found here, before any thread runs.
+    pub(crate) fn start(configuration: Configuration, following: Following) -> anyhow::Result<Self> {
+        let limit = tidegate_sys::raise_descriptor_limit();
+        tracing::info!(
+            descriptors = limit.now,
+            was = limit.before,
+            flows = limit.flows(),
+            "descriptor limit raised to the hard limit; two descriptors per flow"
+        );
+        let inherited = Arc::new(Inherited::from_environment());
+        let worker_count = worker_count(configuration.workers);
+        let bind: BindFn = {
+            let inherited = Arc::clone(&inherited);
+            Arc::new(move |address, workers| inherited.listen(address, workers))
+        };
+        let listeners = bind_listeners(&configuration, worker_count, &bind)?;
+        let addresses: Vec<_> = listeners
+            .iter()
+            .map(|bound: &BoundListener| (Arc::clone(&bound.desired.name), bound.address()))
+            .collect();
+        let bound: Vec<_> = configuration.listeners.iter().map(|listener| listener.address).collect();
+        inherited.warn_of_unused(&bound);
+        let doors = admin::Doors::open(&configuration)?;
+        let state = match &configuration.state_directory {
+            Some(path) => Some(StateDirectory::open(path.clone())?),
+            None => None,
+        };
+
+        let clock = Clock::start();
+        let cell = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
+        let flow_log = Arc::new(FlowLogRate::default());
+        flow_log.set(flow_log_rate(configuration.flow_log));
+        let counters: Vec<Arc<WorkerCounters>> = (0..worker_count).map(|_| Arc::default()).collect();
+        let (report_sender, reports) = mpsc::channel(REPORTS_WAITING);
+        let (event_sender, sources) = mpsc::channel(EVENTS_WAITING);
+
+        let mut commands = Vec::new();
+        let mut workers = Vec::new();
+        for (index, counters) in counters.iter().enumerate() {
+            let (command_sender, command_receiver) = mpsc::channel(COMMANDS_WAITING);
+            commands.push(command_sender);
+            workers.push(
+                spawn_worker(WorkerOptions {
+                    index,
+                    origin: clock.origin(),
+                    snapshot: Arc::clone(&cell),
+                    commands: command_receiver,
+                    reports: report_sender.clone(),
+                    counters: Arc::clone(counters),
+                    max_flows: usize::try_from(limit.flows()).unwrap_or(usize::MAX) / worker_count,
+                    flow_log: Arc::clone(&flow_log),
+                    seed: random_seed(),
+                })
+                .with_context(|| format!("cannot start worker {index}"))?,
+            );
+        }
+        drop(report_sender);
+
+        let open_flows = {
+            let counters = counters.clone();
+            Arc::new(move || open_flows(&counters))
+        };
+        let wiring = Wiring {
+            clock,
+            counters: Arc::new(ControlCounters::default()),
+            cell,
+            workers: commands,
+            reports,
+            sources,
+            open_flows,
+            bind,
+            state,
+            seed: random_seed(),
+        };
+        let (ready_sender, ready_receiver) = std::sync::mpsc::channel();
+        let control = thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(async move {
+                    let (controller, handle) = Controller::new(wiring, desired(&configuration, listeners));
+                    let source = follow_source(&configuration, &event_sender)?;
+                    let shared =
+                        Shared { handle: handle.clone(), workers: counters, source, flow_log, limit };
+                    let admin = doors.serve(shared.clone())?;
+                    if following.signals {
+                        signals::follow(&shared, following.config_file.is_some())?;
+                    }
+                    let reloads = reload::follow(following.config_file, configuration, shared.clone());
+                    let _ = ready_sender.send(handle);
+                    let ended = controller.run().await;
+                    // Until here the source is followed, the file watched and the admin API answered.
+                    drop((reloads, admin, shared));
+                    Ok(ended)
+                })
+            })
+            .context("cannot start the control thread")?;
+        match ready_receiver.recv() {
+            Ok(handle) => Ok(Self { handle, listeners: addresses, control, workers }),
+            // The thread ended before it could say anything, so its result says why.
+            Err(_) => match control.join() {
+                Ok(Err(error)) => Err(error),
+                _ => anyhow::bail!("the control thread ended at its start"),
+            },
+        }
+    }
+
+    /// Waits until the proxy has ended.
+    pub(crate) fn wait(self) -> anyhow::Result<Ended> {
+        let ended = self.control.join().map_err(|_| anyhow::anyhow!("the control thread panicked"))?;
+        for worker in self.workers {
+            worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
+        }
+        ended
+    }
+}
+
+/// Starts following the source of slices. Without one there is nothing to wait for: the complete list is empty.
+fn follow_source(
+    configuration: &Configuration,
+    events: &mpsc::Sender<(Event, std::time::Instant)>,
+) -> anyhow::Result<Option<Arc<Follower>>> {
+    let Some(directory) = &configuration.endpoint_slice_directory else {
+        let _ = events.try_send((Event::SlicesListed(Vec::new()), std::time::Instant::now()));
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(tidegate_files::follow(directory, events.clone())?)))
+}
+
+fn bind_listeners(
+    configuration: &Configuration,
+    workers: usize,
+    bind: &BindFn,
+) -> anyhow::Result<Vec<BoundListener>> {
+    configuration
+        .listeners
+        .iter()
+        .map(|listener| {
+            let bound = BoundListener::bind(desired_listener(listener), workers, bind)
+                .with_context(|| format!("listener {:?}", &*listener.name))?;
+            tracing::info!(
+                listener = &*listener.name, address = %bound.address(), service = %listener.service, workers,
+                "listening"
+            );
+            Ok(bound)
+        })
+        .collect()
+}
+
+fn desired_listener(listener: &tidegate_config::Listener) -> DesiredListener {
+    DesiredListener {
+        name: Arc::clone(&listener.name),
+        address: listener.address,
+        port: listener.service.clone(),
+    }
+}
+
+/// The configuration as far as it concerns the controller.
+pub(crate) fn desired<Listener>(
+    configuration: &Configuration,
+    listeners: Vec<Listener>,
+) -> Desired<Listener> {
+    Desired {
+        services: configuration.service_configs(),
+        listeners,
+        node: configuration.node.name.clone(),
+        zone: configuration.node.zone.clone(),
+        lifecycle: LifecycleSettings {
+            delay: configuration.shutdown.delay,
+            grace: configuration.shutdown.grace,
+            ..LifecycleSettings::default()
+        },
+    }
+}
+
+/// The listeners that a reload asks for.
+pub(crate) fn desired_listeners(configuration: &Configuration) -> Vec<DesiredListener> {
+    configuration.listeners.iter().map(desired_listener).collect()
+}
+
+/// One line in so many, as the workers know it.
+pub(crate) fn flow_log_rate(flow_log: FlowLog) -> u32 {
+    match flow_log {
+        FlowLog::Off => 0,
+        FlowLog::All => 1,
+        FlowLog::Sampled { every } => every,
+    }
+}
+
+fn worker_count(workers: Workers) -> usize {
+    match workers {
+        Workers::Auto => thread::available_parallelism().map_or(1, usize::from),
+        Workers::Count(count) => usize::from(count).max(1),
+    }
+}
+
+fn open_flows(workers: &[Arc<WorkerCounters>]) -> u64 {
+    let services = workers.iter().flat_map(|worker| worker.services());
+    services.map(|(_, counters)| counters.open()).sum()
+}
+
+/// A seed that differs from process to process.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(0_u64)
+}

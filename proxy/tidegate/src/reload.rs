@@ -1,0 +1,100 @@
+//! Reloading the configuration: when its file changes, and on SIGHUP.
+//!
+//! A reload is validated whole, planned in words, and then applied without touching a live flow. An invalid one, or
+//! one that needs a restart, changes nothing and says so.
+
+use std::path::PathBuf;
+
+use tidegate_config::Configuration;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::AbortHandle,
+};
+
+use crate::proxy::{Shared, desired, desired_listeners, flow_log_rate};
+
+/// Stops following when it is dropped.
+pub(crate) struct Reloads(Option<AbortHandle>);
+
+impl Drop for Reloads {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// Starts following the configuration's file, where there is one.
+pub(crate) fn follow(file: Option<PathBuf>, running: Configuration, shared: Shared) -> Reloads {
+    Reloads(file.map(|file| tokio::spawn(follow_file(file, running, shared)).abort_handle()))
+}
+
+async fn follow_file(file: PathBuf, mut running: Configuration, shared: Shared) {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => Some(hangup),
+        Err(error) => {
+            tracing::warn!(%error, "cannot watch for SIGHUP");
+            None
+        }
+    };
+    let mut watch = match tidegate_files::watch_file(&file) {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            tracing::warn!(%error, "the configuration's file is not watched; SIGHUP reloads it");
+            None
+        }
+    };
+    loop {
+        tokio::select! {
+            () = hung_up(&mut hangup) => tracing::info!("SIGHUP: reading the configuration again"),
+            changed = file_changed(&mut watch) => if let Err(error) = changed {
+                tracing::warn!(%error, "the configuration's file is not watched any more; SIGHUP reloads it");
+                watch = None;
+                continue;
+            },
+        }
+        reload(&file, &mut running, &shared).await;
+    }
+}
+
+async fn hung_up(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn file_changed(
+    watch: &mut Option<tidegate_files::FileWatch>,
+) -> Result<(), tidegate_files::WatchError> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads the file and applies what has changed: all of it or nothing.
+async fn reload(file: &std::path::Path, running: &mut Configuration, shared: &Shared) {
+    let loaded = match tidegate_config::load(file) {
+        Ok(loaded) => loaded,
+        Err(error) => return refuse(shared, &error),
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!(file = %file.display(), line = warning.line, "{}", warning.message);
+    }
+    let wanted = desired(&loaded.configuration, desired_listeners(&loaded.configuration));
+    match shared.handle.reload(wanted).await {
+        Ok(outcome) => {
+            shared.flow_log.set(flow_log_rate(loaded.configuration.flow_log));
+            tracing::info!(generation = outcome.generation, "reloaded");
+            *running = loaded.configuration;
+        }
+        Err(error) => refuse(shared, &error),
+    }
+}
+
+/// Says that the running configuration stays.
+fn refuse(shared: &Shared, error: &dyn std::fmt::Display) {
+    shared.reload_refused(error.to_string());
+    tracing::error!("the configuration was not reloaded, the running one stays: {error}");
+}

@@ -84,11 +84,6 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// With `default/web:http` configured and nothing listed.
-    pub(crate) fn new() -> Self {
-        Self::of(vec![config(web())])
-    }
-
     pub(crate) fn of(services: Vec<ServiceConfig>) -> Self {
         let mut world = Self {
             table: Table::new(7),

@@ -141,7 +141,8 @@ impl Table {
 
     /// The endpoint with this number, present or gone with flows left.
     pub fn endpoint(&self, id: EndpointId) -> Option<Arc<Endpoint>> {
-        self.numbers.find(id)
+        let endpoint = self.numbers.find(id)?;
+        self.services.get(endpoint.service())?.knows(&endpoint).then_some(endpoint)
     }
 
     /// How many slices are known, those that are ignored included.

@@ -184,6 +184,13 @@ impl Service {
         matches!(self.source, Source::Fixed { .. })
     }
 
+    /// Whether the endpoint is present, or gone with flows left.
+    pub(super) fn knows(&self, endpoint: &Endpoint) -> bool {
+        let present = self.present.get(&endpoint.address());
+        present.is_some_and(|entry| entry.endpoint.id() == endpoint.id())
+            || self.gone.contains_key(endpoint.identity())
+    }
+
     /// Nothing is left of a service that was given up.
     pub(super) fn is_over(&self) -> bool {
         !self.configured && self.present.is_empty() && self.gone.is_empty()
@@ -238,6 +245,7 @@ impl Service {
             || touch.terminated.contains(identity)
             || self.source.is_terminating(identity);
         let by_reload = touch.reload || self.is_fixed();
+        entry.mode = AdmissionMode::Closed;
         entry.since = now;
         settled.choice = true;
         settled.left.push(Left { entry, was_terminating, by_reload });

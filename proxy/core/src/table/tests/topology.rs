@@ -1,0 +1,113 @@
+use alloc::{vec, vec::Vec};
+
+use crate::{
+    Event, SliceEndpoint,
+    sample::{LEAVING, READY, World, endpoint, slice},
+};
+
+fn zoned(uid: &str, address: &str, zones: &[&str]) -> SliceEndpoint {
+    let zone_hints = zones.iter().map(|zone| (*zone).into()).collect();
+    SliceEndpoint { zone_hints, ..endpoint(uid, address, READY) }
+}
+
+fn at(world: &mut World, node: Option<&str>, zone: Option<&str>) {
+    world.tell(Event::NodeIs { name: node.map(Into::into), zone: zone.map(Into::into) });
+}
+
+fn hinted() -> Vec<SliceEndpoint> {
+    vec![zoned("p1", "10.0.0.1", &["zone-a"]), zoned("p2", "10.0.0.2", &["zone-b"])]
+}
+
+/// Zone hints choose the endpoints of this zone, once it is known which zone this is.
+#[test]
+fn zone_hints_choose_this_zone() {
+    let mut world = World::listed(vec![slice("a", hinted())]);
+    assert_eq!(world.eligible(), ["10.0.0.1:80", "10.0.0.2:80"], "A19: a node without a zone");
+    at(&mut world, Some("node-a"), Some("zone-a"));
+    assert_eq!(world.eligible(), ["10.0.0.1:80"]);
+    at(&mut world, Some("node-c"), Some("zone-c"));
+    assert_eq!(world.eligible(), ["10.0.0.1:80", "10.0.0.2:80"], "no hint names this zone");
+}
+
+/// A19: hints that some ready endpoint lacks are ignored.
+#[test]
+fn partial_hints_are_ignored() {
+    let mut endpoints = hinted();
+    endpoints.push(zoned("p3", "10.0.0.3", &[]));
+    let mut world = World::listed(vec![slice("a", endpoints)]);
+    at(&mut world, None, Some("zone-a"));
+    assert_eq!(world.eligible().len(), 3);
+}
+
+/// A19: a terminating endpoint carries no hints, which does not turn the hints of the ready ones off; nor does it
+/// end a flow.
+#[test]
+fn terminating_endpoints_have_no_say_in_hints() {
+    let mut world = World::listed(vec![slice("a", hinted())]);
+    at(&mut world, None, Some("zone-a"));
+    let flow = world.admit().unwrap();
+    let mut endpoints = hinted();
+    endpoints.push(zoned("p4", "10.0.0.4", &["zone-a"]));
+    endpoints[0] = endpoint("p1", "10.0.0.1", LEAVING);
+    world.apply(slice("a", endpoints));
+    assert_eq!(world.eligible(), ["10.0.0.4:80"]);
+    assert_eq!(flow.endpoint().admission().flows(), 1);
+}
+
+/// Node hints come before zone hints.
+#[test]
+fn node_hints_come_first() {
+    let mut endpoints = hinted();
+    for (endpoint, node) in endpoints.iter_mut().zip(["node-b", "node-a"]) {
+        endpoint.node_hints = vec![node.into()];
+    }
+    let mut world = World::listed(vec![slice("a", endpoints)]);
+    at(&mut world, Some("node-a"), Some("zone-a"));
+    assert_eq!(world.eligible(), ["10.0.0.2:80"]);
+    at(&mut world, Some("node-x"), Some("zone-a"));
+    assert_eq!(world.eligible(), ["10.0.0.1:80"]);
+}
+
+/// A26: topology that is turned on while flows live on the excluded zone pins those and moves new ones only.
+#[test]
+fn flows_on_an_excluded_zone_stay() {
+    let mut world = World::listed(vec![slice("a", hinted())]);
+    let flows: Vec<_> = (0..20).map(|_| world.admit().unwrap()).collect();
+    let excluded = world.endpoint("10.0.0.2:80").endpoint.admission().flows();
+    assert!(excluded > 0);
+    world.said();
+    at(&mut world, None, Some("zone-a"));
+    let view = world.endpoint("10.0.0.2:80");
+    assert_eq!((view.endpoint.admission().flows(), view.eligible), (excluded, false));
+    assert!(view.drain.is_none() && view.conditions == Some(READY));
+    assert!(world.said().is_empty(), "nothing has happened to any endpoint");
+    for _ in 0..10 {
+        assert_eq!(world.admit().unwrap().endpoint().address(), "10.0.0.1:80".parse().unwrap());
+    }
+    drop(flows);
+}
+
+/// S6: a client is served by its own address family; where the service has one family only, by that.
+#[test]
+fn a_client_is_served_by_its_own_family() {
+    let v4 = || slice("a", vec![endpoint("p1", "10.0.0.1", READY)]);
+    let v6 = |conditions| slice("b", vec![endpoint("p1", "2001:db8::1", conditions)]);
+    let mut world = World::listed(vec![v4()]);
+    assert!(world.admit_from("2001:db8::9", &[]).is_ok());
+    world.apply(v6(READY));
+    for (client, expected) in [
+        ("192.0.2.1", "10.0.0.1:80"),
+        ("2001:db8::9", "[2001:db8::1]:80"),
+        ("::ffff:192.0.2.1", "10.0.0.1:80"),
+    ] {
+        let permit = world.admit_from(client, &[]).unwrap();
+        assert_eq!(permit.endpoint().address(), expected.parse().unwrap());
+    }
+    world.apply(v6(LEAVING));
+    assert!(
+        world.admit_from("2001:db8::9", &[]).is_err(),
+        "the family is there, though nobody of it is ready"
+    );
+    world.apply(slice("b", Vec::new()));
+    assert!(world.admit_from("2001:db8::9", &[]).is_ok());
+}

@@ -112,10 +112,7 @@ pub struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self {
-            delay: Duration::from_secs(5),
-            grace: None,
-        }
+        Self { delay: Duration::from_secs(5), grace: None }
     }
 }
 

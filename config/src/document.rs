@@ -15,18 +15,17 @@ use tidegate_core::{OnRemoval, Policy, ServiceName, WhenNoneReady};
 
 use crate::{
     configuration::AdminAddress,
-    leaf::{ApiVersion, Field, FilePath, FlowLogMode, Kind, Leaf, Located, Name, Scalar, Whole, WorkerCount},
+    leaf::{
+        ApiVersion, Field, FilePath, FlowLogMode, Kind, Leaf, Located, Name, PortText, Scalar, Whole,
+        WorkerCount,
+    },
     timespan::{AffinityTimeout, Delay, DelayOrNone, KeepaliveSeconds, Timeout, TimeoutOrNone},
 };
 
 /// The configuration of a Tidegate proxy. Durations are texts with a unit: "250ms", "2s", "1m30s", "3h". Relative
 /// paths are relative to the directory of this file.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "a map (`field: value`)"
-)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map (`field: value`)")]
 #[schemars(rename = "ProxyConfiguration")]
 pub(crate) struct Document {
     /// The version of this format: `tidegate.io/v1alpha1`.
@@ -39,12 +38,12 @@ pub(crate) struct Document {
     /// needs a restart.
     pub(crate) workers: Option<Field<WorkerCount>>,
     /// Where operators and `tidegate status` reach the proxy. Without it there is no admin API.
-    pub(crate) admin: Option<AdminBlock>,
+    pub(crate) admin: Option<Located<AdminBlock>>,
     /// An address for scrapers on the network that serves only /metrics, /livez and /readyz. Without it the admin
     /// address alone serves them.
-    pub(crate) metrics: Option<MetricsBlock>,
+    pub(crate) metrics: Option<Located<MetricsBlock>>,
     /// Where endpoints come from. Not needed if every service has a fixed list of `endpoints`.
-    pub(crate) source: Option<SourceBlock>,
+    pub(crate) source: Option<Located<SourceBlock>>,
     /// The addresses that clients connect to, at least one.
     #[schemars(required)]
     pub(crate) listeners: Option<Vec<Located<ListenerBlock>>>,
@@ -65,11 +64,7 @@ pub(crate) struct Document {
 
 /// The admin API.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "a map with `address`"
-)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map with `address`")]
 #[schemars(rename = "Admin")]
 pub(crate) struct AdminBlock {
     /// A loopback address with a port, or a Unix socket as `unix:/path`. Any other address needs `tokenFile`. A
@@ -83,11 +78,7 @@ pub(crate) struct AdminBlock {
 
 /// The address for scrapers.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "a map with `address`"
-)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map with `address`")]
 #[schemars(rename = "Metrics")]
 pub(crate) struct MetricsBlock {
     /// An IP address with a port. A change needs a restart.
@@ -97,11 +88,7 @@ pub(crate) struct MetricsBlock {
 
 /// Where endpoints come from.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "a map with `endpointSliceDirectory`"
-)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map with `endpointSliceDirectory`")]
 #[schemars(rename = "Source")]
 pub(crate) struct SourceBlock {
     /// A directory of EndpointSlice files (*.yaml, *.yml, *.json), as `kubectl get endpointslices -o yaml` prints
@@ -130,7 +117,7 @@ pub(crate) struct ListenerBlock {
     #[schemars(required)]
     pub(crate) service: Option<Field<ServiceName>>,
     /// The port's name in the slices. May be left out where the service has one port.
-    pub(crate) port: Option<Field<Name>>,
+    pub(crate) port: Option<Field<PortText>>,
 }
 
 /// How a flow is kept alive and how the dead are found (tcp(7): TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT).
@@ -154,11 +141,7 @@ pub(crate) struct KeepaliveBlock {
 
 /// Whether a client keeps its endpoint from one flow to the next.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "a map with `clientIP`"
-)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map with `clientIP`")]
 #[schemars(rename = "Affinity")]
 pub(crate) struct AffinityBlock {
     /// By the client's IP address. `clientIP: {}` turns it on with the default timeout.
@@ -168,11 +151,7 @@ pub(crate) struct AffinityBlock {
 
 /// Affinity by the client's IP address.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "a map with `timeout`"
-)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map with `timeout`")]
 #[schemars(rename = "ClientIP")]
 pub(crate) struct ClientIpBlock {
     /// How long it lasts after the client's last flow began: whole seconds from 1s to 24h, or `none` for no
@@ -314,9 +293,7 @@ impl<'de> Deserialize<'de> for EndpointBlock {
                 f.write_str("an endpoint: `\"IP:port\"` or `{address: \"IP:port\", weight: 1}`")
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<EndpointBlock, E> {
-                Ok(EndpointBlock::Address(SocketAddr::read(&Scalar::Text(
-                    text.to_owned(),
-                ))))
+                Ok(EndpointBlock::Address(SocketAddr::read(&Scalar::Text(text.to_owned()))))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EndpointBlock, A::Error> {
                 WeightedBlock::deserialize(MapAccessDeserializer::new(map)).map(EndpointBlock::Weighted)
@@ -328,11 +305,7 @@ impl<'de> Deserialize<'de> for EndpointBlock {
 
 /// How the process ends after SIGTERM.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "a map with `delay` and `grace`"
-)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map with `delay` and `grace`")]
 #[schemars(rename = "Shutdown")]
 pub(crate) struct ShutdownBlock {
     /// How long it goes on accepting after it said that it is not ready, so that whoever balances over proxies can
@@ -345,11 +318,7 @@ pub(crate) struct ShutdownBlock {
 
 /// Where this process runs.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "a map with `name` and `zone`"
-)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map with `name` and `zone`")]
 #[schemars(rename = "Node")]
 pub(crate) struct NodeBlock {
     /// The node's name, as in `nodeName` of an endpoint. Default: none; node hints are then ignored.
@@ -360,11 +329,7 @@ pub(crate) struct NodeBlock {
 
 /// The log of flows: one line per flow when it ends.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "a map with `mode`"
-)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map with `mode`")]
 #[schemars(rename = "FlowLog")]
 pub(crate) struct FlowLogBlock {
     /// Which flows get a line. Default: off.

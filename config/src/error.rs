@@ -22,12 +22,9 @@ pub struct Finding {
 
 impl Finding {
     pub(crate) fn new(place: Place, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            line: place.line,
-            column: place.column,
-            field: field.into(),
-            message: message.into(),
-        }
+        // A file may hold what would steer the terminal that shows the message.
+        let message = message.into().chars().map(visible).collect();
+        Self { line: place.line, column: place.column, field: field.into(), message }
     }
 
     /// The finding as a line that begins with its place: `file:line:column: field: message`.
@@ -103,9 +100,7 @@ fn report(origin: &Path, text: &str, findings: &[Finding]) -> String {
             report.push('\n');
         }
         let _ = write!(report, "{}", finding.display(origin));
-        let line = usize::try_from(finding.line)
-            .ok()
-            .and_then(|line| text.lines().nth(line.checked_sub(1)?));
+        let line = usize::try_from(finding.line).ok().and_then(|line| text.lines().nth(line.checked_sub(1)?));
         if let Some(line) = line {
             let shown: String = line.chars().take(SHOWN_COLUMNS).map(visible).collect();
             let number = finding.line;
@@ -123,7 +118,6 @@ fn report(origin: &Path, text: &str, findings: &[Finding]) -> String {
     report
 }
 
-/// A file may hold what would move the cursor of a terminal.
 fn visible(character: char) -> char {
     if character.is_control() { ' ' } else { character }
 }

@@ -113,22 +113,13 @@ fn write_settings(out: &mut String, settings: &ServiceSettings) -> fmt::Result {
         display_or_none(settings.affinity_timeout)
     )?;
     writeln!(out, "  keepalive:\n    enabled: {}", settings.keepalive.is_some())?;
-    if let Some(Keepalive {
-        idle,
-        interval,
-        probes,
-    }) = settings.keepalive
-    {
+    if let Some(Keepalive { idle, interval, probes }) = settings.keepalive {
         writeln!(out, "    idle: {}", display(idle))?;
         writeln!(out, "    interval: {}", display(interval))?;
         writeln!(out, "    probes: {probes}")?;
     }
     writeln!(out, "  userTimeout: {}", display_or_none(settings.user_timeout))?;
-    writeln!(
-        out,
-        "  deadPeerTimeout: {}",
-        display_or_none(settings.dead_peer_timeout)
-    )
+    writeln!(out, "  deadPeerTimeout: {}", display_or_none(settings.dead_peer_timeout))
 }
 
 fn path_text(path: &Path) -> String {

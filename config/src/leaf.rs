@@ -33,14 +33,8 @@ pub(crate) struct Located<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Located<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<T>::deserialize(deserializer)?;
-        let place = Place {
-            line: spanned.referenced.line(),
-            column: spanned.referenced.column(),
-        };
-        Ok(Self {
-            value: spanned.value,
-            place,
-        })
+        let place = Place { line: spanned.referenced.line(), column: spanned.referenced.column() };
+        Ok(Self { value: spanned.value, place })
     }
 }
 
@@ -66,10 +60,7 @@ pub(crate) struct Field<T> {
 impl<'de, T: Leaf> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Located { value, place } = Located::<Scalar>::deserialize(deserializer)?;
-        Ok(Self {
-            read: T::read(&value),
-            place,
-        })
+        Ok(Self { read: T::read(&value), place })
     }
 }
 
@@ -208,9 +199,7 @@ pub(crate) struct Whole<const MIN: u32, const MAX: u32>(pub(crate) u32);
 impl<const MIN: u32, const MAX: u32> Leaf for Whole<MIN, MAX> {
     fn read(scalar: &Scalar) -> Result<Self, String> {
         match scalar {
-            Scalar::Integer(value) => u32::try_from(*value)
-                .ok()
-                .filter(|value| (MIN..=MAX).contains(value)),
+            Scalar::Integer(value) => u32::try_from(*value).ok().filter(|value| (MIN..=MAX).contains(value)),
             _ => None,
         }
         .map(Self)
@@ -241,10 +230,7 @@ pub(crate) trait Words: Copy + PartialEq + 'static {
 
     /// The word for this value.
     fn word(self) -> &'static str {
-        Self::WORDS
-            .iter()
-            .find(|(_, value, _)| *value == self)
-            .map_or("", |(word, _, _)| word)
+        Self::WORDS.iter().find(|(_, value, _)| *value == self).map_or("", |(word, _, _)| word)
     }
 }
 
@@ -298,22 +284,10 @@ impl Words for Kind {
 
 impl Words for Policy {
     const WORDS: &'static [(&'static str, Self, &'static str)] = &[
-        (
-            "leastFlows",
-            Self::LeastFlows,
-            "Of two endpoints at random, the one with fewer flows per weight.",
-        ),
-        (
-            "roundRobin",
-            Self::RoundRobin,
-            "One endpoint after the other, by weight.",
-        ),
+        ("leastFlows", Self::LeastFlows, "Of two endpoints at random, the one with fewer flows per weight."),
+        ("roundRobin", Self::RoundRobin, "One endpoint after the other, by weight."),
         ("random", Self::Random, "At random, by weight."),
-        (
-            "maglev",
-            Self::Maglev,
-            "By the client's address, with little change when endpoints come and go.",
-        ),
+        ("maglev", Self::Maglev, "By the client's address, with little change when endpoints come and go."),
     ];
 }
 
@@ -330,11 +304,7 @@ impl Words for WhenNoneReady {
 
 impl Words for OnRemoval {
     const WORDS: &'static [(&'static str, Self, &'static str)] = &[
-        (
-            "keep",
-            Self::Keep,
-            "Its flows end by themselves, or when the kernel finds their end dead.",
-        ),
+        ("keep", Self::Keep, "Its flows end by themselves, or when the kernel finds their end dead."),
         ("close", Self::Close, "Its flows are closed."),
     ];
 }
@@ -350,11 +320,7 @@ pub(crate) enum FlowLogMode {
 impl Words for FlowLogMode {
     const WORDS: &'static [(&'static str, Self, &'static str)] = &[
         ("off", Self::Off, "No flow gets a log line."),
-        (
-            "sampled",
-            Self::Sampled,
-            "One flow of every `sampleEvery` gets a log line.",
-        ),
+        ("sampled", Self::Sampled, "One flow of every `sampleEvery` gets a log line."),
         ("all", Self::All, "Every flow gets a log line when it ends."),
     ];
 }
@@ -411,10 +377,7 @@ impl Leaf for AdminAddress {
 impl Leaf for ServiceName {
     fn read(scalar: &Scalar) -> Result<Self, String> {
         const EXPECTED: &str = "a service: expected `namespace/name`";
-        scalar
-            .text(EXPECTED)?
-            .parse()
-            .map_err(|error: tidegate_core::name::InvalidName| error.to_string())
+        scalar.text(EXPECTED)?.parse().map_err(|error: tidegate_core::name::InvalidName| error.to_string())
     }
 
     fn describe() -> Schema {
@@ -422,6 +385,29 @@ impl Leaf for ServiceName {
             "type": "string",
             "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
         })
+    }
+}
+
+/// The name of a Service's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PortText(pub(crate) String);
+
+impl Leaf for PortText {
+    fn read(scalar: &Scalar) -> Result<Self, String> {
+        const EXPECTED: &str = "the name of a port: expected what the slices call it, such as `http` (a-z, 0-9 and `-`, at \
+                                most 63); its number comes from the slices";
+        let Scalar::Text(text) = scalar else { return Err(scalar.is_not(EXPECTED)) };
+        let is_fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let has_letter = text.bytes().any(|byte| byte.is_ascii_lowercase());
+        if (1..=63).contains(&text.len()) && text.bytes().all(is_fine) && has_letter {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(scalar.is_not(EXPECTED))
+        }
+    }
+
+    fn describe() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9-]*[a-z][a-z0-9-]*$", "maxLength": 63 })
     }
 }
 

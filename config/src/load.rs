@@ -37,22 +37,12 @@ pub struct Loaded {
 /// [`LoadError`] with everything that is wrong.
 pub fn load(path: impl AsRef<Path>) -> Result<Loaded, LoadError> {
     let path = path.as_ref();
-    let read = |source| LoadError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let read = |source| LoadError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     // One byte more than is allowed tells "too large" from "just fits", whatever the file's size claims.
-    File::open(path)
-        .map_err(read)?
-        .take(MAX_FILE_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(read)?;
+    File::open(path).map_err(read)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(read)?;
     if bytes.len() > MAX_FILE_BYTES {
-        return Err(LoadError::TooLarge {
-            path: path.to_owned(),
-            limit: MAX_FILE_BYTES,
-        });
+        return Err(LoadError::TooLarge { path: path.to_owned(), limit: MAX_FILE_BYTES });
     }
     match String::from_utf8(bytes) {
         Ok(text) => parse(&text, path),
@@ -81,28 +71,21 @@ pub fn load(path: impl AsRef<Path>) -> Result<Loaded, LoadError> {
 pub fn parse(text: &str, origin: impl AsRef<Path>) -> Result<Loaded, LoadError> {
     let origin = origin.as_ref();
     if text.len() > MAX_FILE_BYTES {
-        return Err(LoadError::TooLarge {
-            path: origin.to_owned(),
-            limit: MAX_FILE_BYTES,
-        });
+        return Err(LoadError::TooLarge { path: origin.to_owned(), limit: MAX_FILE_BYTES });
     }
     let invalid = |mut findings: Vec<Finding>| {
         findings.sort_by_key(|finding| (finding.line, finding.column));
-        LoadError::Invalid {
-            origin: origin.to_owned(),
-            text: text.to_owned(),
-            findings,
-        }
+        LoadError::Invalid { origin: origin.to_owned(), text: text.to_owned(), findings }
     };
+    if text.trim().is_empty() {
+        let message = "the file is empty: expected a ProxyConfiguration";
+        return Err(invalid(vec![Finding::new(Place::default(), "", message)]));
+    }
     let document: Document = serde_saphyr::from_str_with_options(text, yaml_options())
-        .map_err(|error| invalid(vec![shape_finding(&error, text)]))?;
+        .map_err(|error| invalid(vec![shape_finding(&error)]))?;
     let directory = origin.parent().unwrap_or(Path::new(""));
     let (configuration, warnings) = validate(&document, directory).map_err(invalid)?;
-    Ok(Loaded {
-        configuration,
-        warnings,
-        origin: origin.to_owned(),
-    })
+    Ok(Loaded { configuration, warnings, origin: origin.to_owned() })
 }
 
 /// The body of a fuzz target: whatever the bytes are, there is an answer, and what is accepted explains itself as
@@ -116,10 +99,7 @@ pub fn fuzz_parse(bytes: &[u8]) {
             let explained = loaded.configuration.explain();
             let again =
                 parse(&explained, "/fuzz/tidegate.yaml").expect("an explained configuration is valid");
-            assert_eq!(
-                again.configuration, loaded.configuration,
-                "explaining loses nothing"
-            );
+            assert_eq!(again.configuration, loaded.configuration, "explaining loses nothing");
         }
         Err(error) => assert!(!error.to_string().is_empty(), "an error says something"),
     }
@@ -130,7 +110,7 @@ fn yaml_options() -> Options {
     options! {
         budget: budget! {
             max_depth: 32,
-            max_documents: 1,
+            max_documents: 2,
             max_nodes: 500_000,
             max_events: 2_000_000,
             max_anchors: 1_000,
@@ -142,31 +122,18 @@ fn yaml_options() -> Options {
 }
 
 /// What the YAML reader says, in this crate's words where the reader's are meant for programmers.
-fn shape_finding(error: &Error, text: &str) -> Finding {
+fn shape_finding(error: &Error) -> Finding {
     let error = error.without_snippet();
     let place = error
         .location()
-        .map(|location| Place {
-            line: location.line(),
-            column: location.column(),
-        })
+        .map(|location| Place { line: location.line(), column: location.column() })
         .unwrap_or_default();
-    if text.trim().is_empty() {
-        return Finding::new(
-            Place::default(),
-            "",
-            "the file is empty: expected a ProxyConfiguration",
-        );
-    }
     let message = match error {
         Error::SerdeUnknownField { field, expected, .. } => {
             let words: Vec<_> = expected.iter().map(|word| format!("`{word}`")).collect();
             match nearest(field, expected) {
                 Some(near) => {
-                    format!(
-                        "unknown field `{field}`, did you mean `{near}`? Expected {}",
-                        one_of(&words)
-                    )
+                    format!("unknown field `{field}`, did you mean `{near}`? Expected {}", one_of(&words))
                 }
                 None => format!("unknown field `{field}`: expected {}", one_of(&words)),
             }
@@ -178,9 +145,14 @@ fn shape_finding(error: &Error, text: &str) -> Finding {
             "a second document begins here: a configuration is one document, remove the `---`".to_owned()
         }
         Error::Budget { .. } => format!("the file is more than a configuration needs: {error}"),
+        Error::Unexpected { expected: "sequence start", .. } => "expected a list (`- item`)".to_owned(),
+        Error::Unexpected { expected: "mapping start", .. } => "expected a map (`field: value`)".to_owned(),
+        Error::UnknownAnchor { .. } => "`*` refers to an anchor (`&`) that does not exist".to_owned(),
         other => other.render_with_formatter(&serde_saphyr::UserMessageFormatter),
     };
-    Finding::new(place, "", message)
+    // The place is said already, in front.
+    let suffix = format!(" at line {}, column {}", place.line, place.column);
+    Finding::new(place, "", message.strip_suffix(&suffix).unwrap_or(&message))
 }
 
 /// The allowed word that a misspelt one probably means.

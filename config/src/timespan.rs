@@ -30,13 +30,13 @@ pub(crate) struct Timespan<const MIN: u64, const MAX: u64, const WHOLE: bool, co
 
 impl<const MIN: u64, const MAX: u64, const WHOLE: bool, const NONE: bool> Timespan<MIN, MAX, WHOLE, NONE> {
     fn expected() -> String {
-        let seconds = if WHOLE { " of whole seconds" } else { "" };
+        let seconds = if WHOLE { " whole seconds" } else { "" };
         let none = if NONE { ", or `none`" } else { "" };
         format!(
-            "a duration{seconds} from {} to {} with a unit (ms, s, m, h), such as `{}`{none}",
+            "a time with a unit (ms, s, m, h), such as `{}`,{seconds} from {} to {}{none}",
+            if WHOLE { "1m30s" } else { "250ms` or `1m30s" },
             display(Duration::from_millis(MIN)),
             display(Duration::from_millis(MAX)),
-            if WHOLE { "1m30s" } else { "250ms` or `1m30s" },
         )
     }
 }
@@ -59,7 +59,7 @@ impl<const MIN: u64, const MAX: u64, const WHOLE: bool, const NONE: bool> Leaf
             }
             _ => {}
         }
-        Err(scalar.is_not(&Self::expected()))
+        Err(scalar.is_not(&format!("a duration: expected {}", Self::expected())))
     }
 
     fn describe() -> Schema {

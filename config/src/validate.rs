@@ -7,6 +7,7 @@ mod settings;
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
@@ -15,7 +16,7 @@ use crate::{
     configuration::{Admin, AdminAddress, Configuration, FlowLog, Node, Shutdown, Workers},
     document::{AdminBlock, Document, FlowLogBlock, NodeBlock, ShutdownBlock},
     error::Finding,
-    leaf::{Field, FilePath, FlowLogMode, Name, Place},
+    leaf::{Field, FilePath, FlowLogMode, Located, Name, Place},
 };
 
 /// The configuration that a document means, with warnings; or all that is wrong with it.
@@ -23,52 +24,32 @@ pub(crate) fn validate(
     document: &Document,
     directory: &Path,
 ) -> Result<(Configuration, Vec<Finding>), Vec<Finding>> {
-    let mut check = Check {
-        directory,
-        errors: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let mut check = Check { directory, errors: Vec::new(), warnings: Vec::new(), bound: Vec::new() };
     let top = Place { line: 1, column: 1 };
-    check.required(
-        &document.api_version,
-        top,
-        "apiVersion",
-        "`apiVersion: tidegate.io/v1alpha1`",
-    );
+    check.required(&document.api_version, top, "apiVersion", "`apiVersion: tidegate.io/v1alpha1`");
     check.required(&document.kind, top, "kind", "`kind: ProxyConfiguration`");
-    let workers = check
-        .value(&document.workers, "workers")
-        .and_then(|count| count.0);
+    let workers = check.value(&document.workers, "workers").and_then(|count| count.0);
     let admin = document.admin.as_ref().and_then(|block| check.admin(block));
     let metrics = document.metrics.as_ref().and_then(|block| {
-        check.required(
-            &block.address,
-            top,
-            "metrics.address",
-            "`address: IP:port` under `metrics`",
-        )
+        let remedy = "`address: IP:port` under `metrics`";
+        let address = check.required(&block.value.address, block.place, "metrics.address", remedy)?;
+        check.bind(address, "metrics.address", block.value.address.as_ref());
+        Some(address)
     });
     let endpoint_slice_directory = document.source.as_ref().and_then(|block| {
         let field = "source.endpointSliceDirectory";
-        let path = check.required(
-            &block.endpoint_slice_directory,
-            top,
-            field,
-            "`endpointSliceDirectory: PATH` under `source`",
-        )?;
+        let remedy = "`endpointSliceDirectory: PATH` under `source`";
+        let path = check.required(&block.value.endpoint_slice_directory, block.place, field, remedy)?;
         Some(check.resolve(&path))
     });
     let defaults = check.defaults(document.defaults.as_ref());
     let has_source = document.source.is_some();
     let mut services = check.services(document, &defaults);
     let listeners = check.listeners(document, &services, has_source);
-    check.taken_twice(document, admin.as_ref(), metrics, &listeners);
+    check.taken_twice();
 
     let entries: BTreeSet<_> = services.iter().map(|service| service.name.clone()).collect();
-    let named: BTreeSet<_> = listeners
-        .iter()
-        .map(|listener| listener.service.service.clone())
-        .collect();
+    let named: BTreeSet<_> = listeners.iter().map(|listener| listener.service.service.clone()).collect();
     services.extend(named.difference(&entries).map(|name| crate::Service {
         name: name.clone(),
         settings: defaults.clone(),
@@ -91,11 +72,8 @@ pub(crate) fn validate(
             .map(|path| check.resolve(&path)),
         flow_log: check.flow_log(document.flow_log.as_ref()),
     };
-    if check.errors.is_empty() {
-        Ok((configuration, check.warnings))
-    } else {
-        Err(check.errors)
-    }
+    check.warnings.sort_by_key(|warning| (warning.line, warning.column));
+    if check.errors.is_empty() { Ok((configuration, check.warnings)) } else { Err(check.errors) }
 }
 
 /// The findings so far.
@@ -103,6 +81,8 @@ struct Check<'a> {
     directory: &'a Path,
     errors: Vec<Finding>,
     warnings: Vec<Finding>,
+    /// Addresses that will be bound, by which field.
+    bound: Vec<(SocketAddr, String, Place)>,
 }
 
 impl Check<'_> {
@@ -128,11 +108,15 @@ impl Check<'_> {
     ) -> Option<T> {
         let name = name.into();
         if field.is_none() {
-            self.errors
-                .push(Finding::new(parent, name, format!("missing: add {remedy}")));
+            self.errors.push(Finding::new(parent, name, format!("missing: add {remedy}")));
             return None;
         }
         self.value(field, name)
+    }
+
+    /// Notes that an address will be bound.
+    fn bind<T>(&mut self, address: SocketAddr, name: impl Into<String>, field: Option<&Field<T>>) {
+        self.bound.push((address, name.into(), field.map(|field| field.place).unwrap_or_default()));
     }
 
     fn error(&mut self, place: Place, field: impl Into<String>, message: impl Into<String>) {
@@ -151,25 +135,21 @@ impl Check<'_> {
             .components()
             .filter(|component| !matches!(component, Component::CurDir))
             .collect();
-        if path.as_os_str().is_empty() {
-            PathBuf::from(".")
-        } else {
-            path
-        }
+        if path.as_os_str().is_empty() { PathBuf::from(".") } else { path }
     }
 
-    fn admin(&mut self, block: &AdminBlock) -> Option<Admin> {
-        let token_file = self
-            .value(&block.token_file, "admin.tokenFile")
-            .map(|path| self.resolve(&path));
-        let top = Place { line: 1, column: 1 };
+    fn admin(&mut self, Located { value: block, place }: &Located<AdminBlock>) -> Option<Admin> {
+        let token_file = self.value(&block.token_file, "admin.tokenFile").map(|path| self.resolve(&path));
         let remedy = "`address: IP:port` or `address: unix:/path` under `admin`";
-        let address = match self.required(&block.address, top, "admin.address", remedy)? {
+        let address = match self.required(&block.address, *place, "admin.address", remedy)? {
             AdminAddress::Unix(path) => AdminAddress::Unix(self.resolve(&FilePath(path))),
-            tcp @ AdminAddress::Tcp(_) => tcp,
+            AdminAddress::Tcp(address) => {
+                self.bind(address, "admin.address", block.address.as_ref());
+                AdminAddress::Tcp(address)
+            }
         };
         if !address.is_local() && block.token_file.is_none() {
-            let place = block.address.as_ref().map_or(top, |field| field.place);
+            let place = block.address.as_ref().map_or(*place, |field| field.place);
             self.error(
                 place,
                 "admin.address",
@@ -186,10 +166,7 @@ impl Check<'_> {
     fn shutdown(&mut self, block: Option<&ShutdownBlock>) -> Shutdown {
         let mut shutdown = Shutdown::default();
         let Some(block) = block else { return shutdown };
-        if let Some(delay) = self
-            .value(&block.delay, "shutdown.delay")
-            .and_then(|delay| delay.0)
-        {
+        if let Some(delay) = self.value(&block.delay, "shutdown.delay").and_then(|delay| delay.0) {
             shutdown.delay = delay;
         }
         if let Some(grace) = self.value(&block.grace, "shutdown.grace") {
@@ -204,22 +181,15 @@ impl Check<'_> {
         };
         let mut text =
             |field: &Option<Field<Name>>, name: &str| self.value(field, name).map(|name| Arc::from(name.0));
-        Node {
-            name: text(&block.name, "node.name"),
-            zone: text(&block.zone, "node.zone"),
-        }
+        Node { name: text(&block.name, "node.name"), zone: text(&block.zone, "node.zone") }
     }
 
     fn flow_log(&mut self, block: Option<&FlowLogBlock>) -> FlowLog {
         let Some(block) = block else {
             return FlowLog::default();
         };
-        let mode = self
-            .value(&block.mode, "flowLog.mode")
-            .unwrap_or(FlowLogMode::Off);
-        let every = self
-            .value(&block.sample_every, "flowLog.sampleEvery")
-            .map_or(100, |every| every.0);
+        let mode = self.value(&block.mode, "flowLog.mode").unwrap_or(FlowLogMode::Off);
+        let every = self.value(&block.sample_every, "flowLog.sampleEvery").map_or(100, |every| every.0);
         if let (Some(field), FlowLogMode::Off | FlowLogMode::All) = (&block.sample_every, mode) {
             self.warn(
                 field.place,

@@ -6,7 +6,7 @@ use tidegate_core::{PortName, ServicePort};
 
 use super::Check;
 use crate::{
-    configuration::{Admin, AdminAddress, Listener, Service},
+    configuration::{Listener, Service},
     document::Document,
     leaf::{Located, Place},
 };
@@ -31,12 +31,8 @@ impl Check<'_> {
         for (index, Located { value: block, place }) in blocks.iter().enumerate() {
             let at = format!("listeners[{index}]");
             let name = self.required(&block.name, *place, format!("{at}.name"), "`name: NAME`");
-            let address = self.required(
-                &block.address,
-                *place,
-                format!("{at}.address"),
-                "`address: IP:port`",
-            );
+            let address =
+                self.required(&block.address, *place, format!("{at}.address"), "`address: IP:port`");
             let remedy = "`service: NAMESPACE/NAME`";
             let service = self.required(&block.service, *place, format!("{at}.service"), remedy);
             let port = self.value(&block.port, format!("{at}.port"));
@@ -54,6 +50,9 @@ impl Check<'_> {
                 } else {
                     names.insert(name.0.clone(), field.place.line);
                 }
+            }
+            if let Some(address) = address {
+                self.bind(address, format!("{at}.address"), block.address.as_ref());
             }
             let Some(service) = service else { continue };
             let entry = services.iter().find(|entry| entry.name == service);
@@ -92,48 +91,10 @@ impl Check<'_> {
     }
 
     /// Two sockets of one process on one address: the second bind would fail, or share the first one's flows.
-    pub(super) fn taken_twice(
-        &mut self,
-        document: &Document,
-        admin: Option<&Admin>,
-        metrics: Option<SocketAddr>,
-        listeners: &[Listener],
-    ) {
-        let place_of = |listener: &Listener| {
-            let blocks = document.listeners.iter().flatten().enumerate();
-            let mut fields = blocks.filter_map(|(index, block)| {
-                let name = block.value.name.as_ref()?.read.as_ref().ok()?;
-                let address = block.value.address.as_ref()?;
-                let is_it = *name.0 == *listener.name && address.read == Ok(listener.address);
-                is_it.then(|| (format!("listeners[{index}].address"), address.place))
-            });
-            fields.next().unwrap_or_default()
-        };
-        let mut taken: Vec<(SocketAddr, String, Place)> = Vec::new();
-        if let Some(AdminAddress::Tcp(address)) = admin.map(|admin| &admin.address) {
-            let field = document.admin.as_ref().and_then(|block| block.address.as_ref());
-            taken.push((
-                *address,
-                "admin.address".to_owned(),
-                field.map(|field| field.place).unwrap_or_default(),
-            ));
-        }
-        if let Some(address) = metrics {
-            let field = document.metrics.as_ref().and_then(|block| block.address.as_ref());
-            taken.push((
-                address,
-                "metrics.address".to_owned(),
-                field.map(|field| field.place).unwrap_or_default(),
-            ));
-        }
-        for listener in listeners {
-            let (field, place) = place_of(listener);
-            taken.push((listener.address, field, place));
-        }
+    pub(super) fn taken_twice(&mut self) {
+        let taken = std::mem::take(&mut self.bound);
         for (index, (address, field, place)) in taken.iter().enumerate() {
-            let earlier = taken[..index]
-                .iter()
-                .find(|(other, _, _)| overlap(*address, *other));
+            let earlier = taken[..index].iter().find(|(other, _, _)| overlap(*address, *other));
             if let Some((other, other_field, other_place)) = earlier {
                 let line = other_place.line;
                 let message = if address == other {

@@ -27,17 +27,9 @@ impl Check<'_> {
             .collect();
         for (index, Located { value: block, place }) in document.services.iter().flatten().enumerate() {
             let at = format!("services[{index}]");
-            let name = self.required(
-                &block.name,
-                *place,
-                format!("{at}.name"),
-                "`name: NAMESPACE/NAME`",
-            );
+            let name = self.required(&block.name, *place, format!("{at}.name"), "`name: NAMESPACE/NAME`");
             let settings = self.settings(block.settings(), &at, defaults);
-            let fixed = block
-                .endpoints
-                .as_ref()
-                .map(|list| self.endpoints(list, &at, *place));
+            let fixed = block.endpoints.as_ref().map(|list| self.endpoints(list, &at, *place));
             let Some(name) = name else { continue };
             let name_place = block.name.as_ref().map_or(*place, |field| field.place);
             if let Some(line) = lines.get(&name) {
@@ -58,11 +50,7 @@ impl Check<'_> {
                     ),
                 );
             }
-            services.push(Service {
-                name,
-                settings,
-                fixed,
-            });
+            services.push(Service { name, settings, fixed });
         }
         services
     }
@@ -88,23 +76,14 @@ impl Check<'_> {
                 EndpointBlock::Weighted(block) => {
                     let remedy = "`address: IP:port`";
                     let address = self.required(&block.address, *place, format!("{at}.address"), remedy);
-                    let weight = self
-                        .value(&block.weight, format!("{at}.weight"))
-                        .map_or(1, |weight| weight.0);
-                    (
-                        address,
-                        block.address.as_ref().map_or(*place, |field| field.place),
-                        weight,
-                    )
+                    let weight =
+                        self.value(&block.weight, format!("{at}.weight")).map_or(1, |weight| weight.0);
+                    (address, block.address.as_ref().map_or(*place, |field| field.place), weight)
                 }
             };
             let Some(address) = address else { continue };
             if let Some(reason) = not_connectable(address) {
-                self.error(
-                    address_place,
-                    at,
-                    format!("`{address}` cannot be connected to: {reason}"),
-                );
+                self.error(address_place, at, format!("`{address}` cannot be connected to: {reason}"));
             } else if let Some(line) = lines.insert(address, address_place.line) {
                 self.error(
                     address_place,
@@ -112,10 +91,7 @@ impl Check<'_> {
                     format!("`{address}` is on line {line} already: list it once, with a `weight` if it should get more"),
                 );
             } else {
-                endpoints.push(FixedEndpoint {
-                    address,
-                    weight: u16::try_from(weight).unwrap_or(u16::MAX),
-                });
+                endpoints.push(FixedEndpoint { address, weight: u16::try_from(weight).unwrap_or(u16::MAX) });
             }
         }
         endpoints

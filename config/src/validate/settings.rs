@@ -27,15 +27,11 @@ impl Check<'_> {
         base: &ServiceSettings,
     ) -> ServiceSettings {
         ServiceSettings {
-            policy: self
-                .value(block.policy, format!("{at}.policy"))
-                .unwrap_or(base.policy),
+            policy: self.value(block.policy, format!("{at}.policy")).unwrap_or(base.policy),
             when_none_ready: self
                 .value(block.when_none_ready, format!("{at}.whenNoneReady"))
                 .unwrap_or(base.when_none_ready),
-            on_removal: self
-                .value(block.on_removal, format!("{at}.onRemoval"))
-                .unwrap_or(base.on_removal),
+            on_removal: self.value(block.on_removal, format!("{at}.onRemoval")).unwrap_or(base.on_removal),
             connect_timeout: self
                 .value(block.connect_timeout, format!("{at}.connectTimeout"))
                 .and_then(|timeout| timeout.0)
@@ -93,9 +89,7 @@ impl Check<'_> {
                 .value(&block.probes, format!("{at}.keepalive.probes"))
                 .map_or(values.probes, |probes| probes.0),
         };
-        let enabled = self
-            .value(&block.enabled, format!("{at}.keepalive.enabled"))
-            .unwrap_or(base.is_some());
+        let enabled = self.value(&block.enabled, format!("{at}.keepalive.enabled")).unwrap_or(base.is_some());
         if !enabled {
             for (given, name) in [
                 (block.idle.as_ref().map(|field| field.place), "idle"),

@@ -1,1 +1,185 @@
+use std::fmt::Write as _;
 
+use crate::parse;
+
+const HEAD: &str = "apiVersion: tidegate.io/v1alpha1\nkind: ProxyConfiguration\n";
+const SOURCE: &str = "source: {endpointSliceDirectory: ./endpoints}\n";
+const LISTENER: &str = "listeners:\n- {name: web, address: 127.0.0.1:8080, service: default/web}\n";
+
+/// What is said of a text: the error, or the warnings.
+fn said(text: &str) -> String {
+    match parse(text, "tidegate.yaml") {
+        Err(error) => error.to_string(),
+        Ok(loaded) => loaded.warnings.iter().fold(String::from("valid"), |mut said, warning| {
+            let _ = write!(said, "\nwarning: {}", warning.display(&loaded.origin));
+            said
+        }),
+    }
+}
+
+/// The same for what follows a valid beginning.
+fn said_after(rest: &str) -> String {
+    said(&format!("{HEAD}{SOURCE}{LISTENER}{rest}"))
+}
+
+#[test]
+fn the_smallest_configuration_is_valid() {
+    assert_eq!(said_after(""), "valid");
+    let json = r#"{"apiVersion": "tidegate.io/v1alpha1", "kind": "ProxyConfiguration",
+        "source": {"endpointSliceDirectory": "e"},
+        "listeners": [{"name": "web", "address": "127.0.0.1:0", "service": "default/web"}]}"#;
+    assert_eq!(said(json), "valid");
+}
+
+#[test]
+fn an_unknown_field_names_the_likely_one() {
+    insta::assert_snapshot!(said_after("services:\n- name: default/web\n  polcy: maglev\n"));
+}
+
+#[test]
+fn an_unknown_field_without_a_likely_one_names_all() {
+    insta::assert_snapshot!(said_after("keepalive:\n  idle: 3s\n"));
+}
+
+#[test]
+fn a_wrong_word_names_the_allowed_ones() {
+    insta::assert_snapshot!(said_after(
+        "defaults: {policy: leastConnections, whenNoneReady: fail, onRemoval: 3}\nflowLog: {mode: on}\n"
+    ));
+}
+
+#[test]
+fn a_bad_duration_says_what_one_looks_like() {
+    insta::assert_snapshot!(said_after(
+        "defaults:\n  connectTimeout: 2\n  idleTimeout: never\n  userTimeout: 0s\n  deadPeerTimeout: 600h\n  \
+         keepalive: {idle: 1500ms, interval: none, probes: 0}\n  affinity: {clientIP: {timeout: 25h}}\nshutdown: \
+         {delay: none, grace: -1s}\n"
+    ));
+}
+
+#[test]
+fn what_is_missing_is_named_with_a_remedy() {
+    insta::assert_snapshot!(said(
+        "kind: ProxyConfiguration\nadmin: {}\nmetrics: {}\nsource: {}\nlisteners:\n- {}\n- name: web\nservices:\n- \
+         endpoints: [{weight: 3}]\n"
+    ));
+}
+
+#[test]
+fn an_empty_file_says_so() {
+    insta::assert_snapshot!(said(" \n"));
+}
+
+#[test]
+fn listeners_are_needed() {
+    insta::assert_snapshot!(said(HEAD));
+}
+
+#[test]
+fn a_listener_is_unique_in_name_and_address() {
+    insta::assert_snapshot!(said(&format!(
+        "{HEAD}{SOURCE}\
+listeners:
+- name: web
+  address: 127.0.0.1:8080
+  service: default/web
+- name: web
+  address: 127.0.0.1:8080
+  service: default/web
+- {{name: wide, address: 0.0.0.0:8080, service: default/web}}
+- {{name: v6, address: '[::1]:8080', service: default/web}}
+- {{name: admin, address: 127.0.0.1:9901, service: default/web}}
+- {{name: any, address: 127.0.0.1:0, service: default/web}}
+- {{name: another, address: 127.0.0.1:0, service: default/web}}
+admin: {{address: 127.0.0.1:9901}}
+metrics: {{address: '[::]:9901'}}
+"
+    )));
+}
+
+#[test]
+fn an_admin_address_off_loopback_needs_a_token() {
+    insta::assert_snapshot!(said_after("admin:\n  address: 0.0.0.0:9901\n"));
+    for fine in [
+        "admin: {address: 0.0.0.0:9901, tokenFile: token}\n",
+        "admin: {address: 127.0.0.2:9901}\n",
+        "admin: {address: '[::1]:9901'}\n",
+        "admin: {address: '[::ffff:127.0.0.1]:9901'}\n",
+        "admin: {address: unix:admin.sock}\n",
+    ] {
+        assert_eq!(said_after(fine), "valid", "{fine}");
+    }
+}
+
+#[test]
+fn a_service_without_endpoints_says_where_they_could_come_from() {
+    insta::assert_snapshot!(said(&format!("{HEAD}{LISTENER}")));
+}
+
+#[test]
+fn fixed_endpoints_are_checked() {
+    insta::assert_snapshot!(said_after(
+        "services:\n- name: default/web\n  endpoints:\n  - 10.0.0.1\n  - 10.0.0.1:80\n  - {address: 10.0.0.1:80}\n  - \
+         10.0.0.2:0\n  - 0.0.0.0:80\n  - 239.0.0.1:80\n  - {address: 10.0.0.3:80, weight: 0}\n  - {address: \
+         10.0.0.4:80, weight: 65536}\n- name: default/web\n- name: web\n"
+    ));
+}
+
+#[test]
+fn an_endpoint_of_another_form_says_which_there_are() {
+    insta::assert_snapshot!(said_after("services:\n- name: default/web\n  endpoints: [[10.0.0.1]]\n"));
+}
+
+#[test]
+fn single_values_are_checked() {
+    insta::assert_snapshot!(said(
+        "apiVersion: v1\nkind: Proxy\nworkers: 0\nadmin: {address: 'unix:'}\nsource: {endpointSliceDirectory: \
+         ''}\nstateDirectory: 3\nnode: {name: a b, zone: [x]}\nflowLog: {mode: sampled, sampleEvery: 0}\nlisteners:\n- \
+         {name: a/b, address: localhost:80, service: Default/web, port: 80}\ndefaults: {connectAttempts: 17, keepalive: \
+         {enabled: yes}}\n"
+    ));
+}
+
+#[test]
+fn what_has_no_effect_is_a_warning() {
+    insta::assert_snapshot!(said(&format!(
+        "{HEAD}listeners:\n- {{name: web, address: 127.0.0.1:8080, service: default/web, port: http}}\nservices:\n- \
+         name: default/web\n  endpoints: []\n- name: default/other\n  keepalive: {{enabled: false, idle: \
+         3s}}\nflowLog: {{sampleEvery: 5}}\n"
+    )));
+}
+
+#[test]
+fn a_shape_that_is_not_expected_says_what_is() {
+    for (name, text) in [
+        ("list", "listeners: web\n"),
+        ("map", "- a\n- b\n"),
+        ("settings", "defaults: 3\n"),
+        ("syntax", "listeners: [\n"),
+        ("tab", "a:\n\tb: c\n"),
+        ("twice", "kind: a\nkind: b\n"),
+        ("documents", "kind: a\n---\nkind: b\n"),
+        ("anchor", "kind: *a\n"),
+    ] {
+        insta::assert_snapshot!(format!("shape_{name}"), said(text));
+    }
+}
+
+#[test]
+fn more_findings_than_fit_are_counted() {
+    let listeners: String = (0..30).fold(String::from("listeners:\n"), |mut text, _| {
+        text.push_str("- {name: web, address: x, service: default/web}\n");
+        text
+    });
+    let said = said(&format!("{HEAD}{SOURCE}{listeners}"));
+    assert!(said.ends_with("and 39 more"), "{said}");
+}
+
+/// A terminal that shows the error must not be steered by the file.
+#[test]
+fn control_characters_are_not_repeated() {
+    let said = said_after("nonsense: \"\\e[2J\"\n\u{85}");
+    assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said:?}");
+    let said = said_after("defaults: {policy: \"\\e[2J\"}\n");
+    assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said:?}");
+}

@@ -27,6 +27,15 @@ pub struct Status {
     pub now: Timestamp,
 }
 
+/// How a reload went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastReload {
+    /// When.
+    pub at: Timestamp,
+    /// Why it was refused; `None` where it was applied.
+    pub refused: Option<String>,
+}
+
 /// A worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerStatus {

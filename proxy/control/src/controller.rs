@@ -135,6 +135,7 @@ impl Controller {
             shutdown: Arc::clone(&shutdown),
             counters: Arc::clone(&wiring.counters),
             clock: wiring.clock,
+            last_reload: Arc::default(),
         };
         let mut controller = Self {
             table: Table::new(wiring.seed),

@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    Clock, ControlCounters, ControlError, Desired, DrainOutcome, FlowFilter, FlowsAnswer, Lifecycle,
-    NotReady, ReloadError, ReloadOutcome, ServicesAnswer, Status,
+    Clock, ControlCounters, ControlError, Desired, DrainOutcome, FlowFilter, FlowsAnswer, LastReload,
+    Lifecycle, NotReady, ReloadError, ReloadOutcome, ServicesAnswer, Status,
     request::{Reply, Request},
 };
 
@@ -34,6 +34,7 @@ pub struct ControlHandle {
     pub(crate) shutdown: Arc<ShutdownSignal>,
     pub(crate) counters: Arc<ControlCounters>,
     pub(crate) clock: Clock,
+    pub(crate) last_reload: Arc<Mutex<Option<LastReload>>>,
 }
 
 /// Requests to shut down: a number that only grows, and a bell. It cannot be full, so that a signal always counts.
@@ -118,7 +119,30 @@ impl ControlHandle {
     /// Applies a configuration that was validated. All of it, or nothing.
     pub async fn reload(&self, desired: Desired) -> Result<ReloadOutcome, ReloadError> {
         let desired = Box::new(desired);
-        self.ask(RELOAD_LIMIT, |reply| Request::Reload { desired, reply }).await?
+        let answer = self.ask(RELOAD_LIMIT, |reply| Request::Reload { desired, reply }).await;
+        let outcome = answer.map_err(ReloadError::from).flatten();
+        match &outcome {
+            Ok(_) => self.note_reload(&self.counters.reloads_applied, None),
+            Err(error) => self.reload_refused(error.to_string()),
+        }
+        outcome
+    }
+
+    /// Counts and keeps that a configuration was refused before it came to [`ControlHandle::reload`], which keeps its
+    /// own refusals itself.
+    pub fn reload_refused(&self, why: String) {
+        self.note_reload(&self.counters.reloads_refused, Some(why));
+    }
+
+    /// How the last reload went; `None` before the first.
+    pub fn last_reload(&self) -> Option<LastReload> {
+        self.last_reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_reload(&self, counter: &AtomicU64, refused: Option<String>) {
+        counter.fetch_add(1, Ordering::Relaxed);
+        let last = LastReload { at: self.clock.now(), refused };
+        *self.last_reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
     }
 
     /// Begins the shutdown; the second call ends it at once. Never waits, never fails.

@@ -33,8 +33,8 @@ pub mod state;
 mod workers;
 
 pub use answer::{
-    DrainChange, DrainOutcome, FlowFilter, FlowsAnswer, ListenerStatus, ServicesAnswer, Status, Unsaved,
-    WorkerStatus,
+    DrainChange, DrainOutcome, FlowFilter, FlowsAnswer, LastReload, ListenerStatus, ServicesAnswer, Status,
+    Unsaved, WorkerStatus,
 };
 pub use clock::Clock;
 pub use controller::{Controller, Ended, Wiring};

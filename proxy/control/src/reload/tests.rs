@@ -95,6 +95,8 @@ async fn an_address_in_use_refuses_the_whole_reload() {
     rig.settled().await;
     assert!(rig.told().is_empty());
     assert_eq!(rig.handle.services().await.unwrap().services[0].port, port("web"));
+    let last = rig.handle.last_reload().unwrap();
+    assert_eq!(last.refused, Some(error));
     let counters = rig.handle.counters();
     assert_eq!(counters.reloads_refused.load(std::sync::atomic::Ordering::Relaxed), 1);
 }

@@ -1,0 +1,108 @@
+//! What a process and all its children have used so far, from `/proc`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+/// Processor time, user and system, of `root` and everything below it.
+///
+/// # Errors
+///
+/// When `root` is gone: then there is nothing to compare.
+pub(crate) fn cpu(root: u32) -> anyhow::Result<Duration> {
+    let ticks = processes(root)?.iter().map(|stat| stat.ticks).sum::<u64>();
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_secs(ticks / per_second)
+        + Duration::from_nanos(ticks % per_second * 1_000_000_000 / per_second))
+}
+
+/// Resident memory in bytes of `root` and everything below it.
+///
+/// # Errors
+///
+/// As for [`cpu`].
+pub(crate) fn resident(root: u32) -> anyhow::Result<u64> {
+    let mut kib = 0;
+    for stat in processes(root)? {
+        let status = fs::read_to_string(format!("/proc/{}/status", stat.pid))
+            .with_context(|| format!("process {} is gone", stat.pid))?;
+        kib += resident_kib(&status).unwrap_or(0);
+    }
+    Ok(kib * 1024)
+}
+
+fn resident_kib(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// The fields of `/proc/PID/stat` that count.
+#[derive(Debug, PartialEq)]
+struct Stat {
+    pid: u32,
+    state: char,
+    parent: u32,
+    /// utime + stime: all threads, ended ones too.
+    ticks: u64,
+}
+
+impl Stat {
+    fn parse(text: &str) -> Option<Self> {
+        // The name in parentheses may hold anything, so fields are counted from the last parenthesis.
+        let (head, tail) = text.rsplit_once(')')?;
+        let pid = head.split_whitespace().next()?.parse().ok()?;
+        let fields: Vec<&str> = tail.split_whitespace().collect();
+        let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+        Some(Self {
+            pid,
+            state: fields.first()?.chars().next()?,
+            parent: u32::try_from(number(1)?).ok()?,
+            ticks: number(11)? + number(12)?,
+        })
+    }
+}
+
+/// `root` and its descendants.
+fn processes(root: u32) -> anyhow::Result<Vec<Stat>> {
+    let mut rest: Vec<Stat> = fs::read_dir("/proc")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter_map(|pid| Stat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
+        .collect();
+    let mut pids = BTreeSet::from([root]);
+    let mut found = Vec::new();
+    loop {
+        let (new, other): (Vec<Stat>, Vec<Stat>) =
+            rest.into_iter().partition(|stat| pids.contains(&stat.pid) || pids.contains(&stat.parent));
+        if new.is_empty() {
+            break;
+        }
+        pids.extend(new.iter().map(|stat| stat.pid));
+        found.extend(new);
+        rest = other;
+    }
+    if !found.iter().any(|stat| stat.pid == root && stat.state != 'Z') {
+        bail!("process {root} is gone");
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_stat_whose_name_holds_spaces_and_parentheses() {
+        let text = "42 (a ) b) S 7 42 42 0 -1 4194304 100 0 0 0 30 12 5 5 20 0 1 0 1 1 1";
+        assert_eq!(Stat::parse(text), Some(Stat { pid: 42, state: 'S', parent: 7, ticks: 42 }));
+        assert_eq!(Stat::parse("42 (x"), None);
+    }
+
+    #[test]
+    fn reads_resident_memory() {
+        assert_eq!(resident_kib("Name:\tx\nVmRSS:\t   123 kB\n"), Some(123));
+        assert!(resident(std::process::id()).unwrap() > 0);
+        assert!(cpu(u32::MAX).is_err());
+    }
+}

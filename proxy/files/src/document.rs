@@ -116,12 +116,10 @@ fn documents(text: &str) -> Result<Vec<Value>, InvalidFile> {
         with_snippet: false,
     };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
-        let error = error.without_snippet();
-        let place = error
-            .location()
-            .map(|location| format!("line {}, column {}: ", location.line(), location.column()));
-        let message = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
-        InvalidFile::Syntax(format!("{}{message}", place.unwrap_or_default()))
+        // It ends with its place already.
+        InvalidFile::Syntax(
+            error.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter),
+        )
     })
 }
 

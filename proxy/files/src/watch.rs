@@ -3,6 +3,7 @@
 //! The reader decides whether it really has. Several changes in a row are told once.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -100,12 +101,7 @@ impl FileWatch {
             let names = route.names.clone();
             let news = Arc::clone(&self.news);
             let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                let is_news = event.as_ref().map_or(true, |event| {
-                    event.need_rescan()
-                        || (Happening::of(event.kind).is_some()
-                            && event.paths.iter().any(|path| names.contains(path)))
-                });
-                if is_news {
+                if is_news(&event, &names) {
                     news.notify_one();
                 }
             })
@@ -132,6 +128,14 @@ impl FileWatch {
             };
         }
     }
+}
+
+/// An event may have changed what the names lead to; lost ones may, too.
+fn is_news(event: &notify::Result<notify::Event>, names: &BTreeSet<PathBuf>) -> bool {
+    event.as_ref().map_or(true, |event| {
+        event.need_rescan()
+            || (Happening::of(event.kind).is_some() && event.paths.iter().any(|path| names.contains(path)))
+    })
 }
 
 #[cfg(test)]

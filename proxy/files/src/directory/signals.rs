@@ -214,3 +214,10 @@ impl Happening {
         }
     }
 }
+
+/// Feeds an event that no test can make the kernel send.
+#[cfg(test)]
+pub(super) fn sort_for_test(directory: &Path, signals: &Arc<Signals>, event: notify::Event) {
+    let route = Route::of(directory).unwrap_or_default();
+    Sorter { route, signals: Arc::clone(signals) }.sort(Ok(event));
+}

@@ -13,12 +13,15 @@ mod drain;
 mod eligible;
 mod entry;
 mod join;
+mod numbers;
 mod operators;
 mod publish;
 mod service;
 mod slices;
+mod source;
 #[cfg(test)]
 mod tests;
+mod touch;
 mod view;
 
 use alloc::{
@@ -30,9 +33,11 @@ use alloc::{
 pub use self::view::{DrainView, EndpointView, ServiceView};
 use self::{
     eligible::Place,
+    numbers::Numbers,
     operators::Operators,
-    service::{Numbers, Service, Touch},
+    service::Service,
     slices::{Arrived, Slices, ignored},
+    touch::Touch,
 };
 use crate::{
     endpoint::{Endpoint, EndpointId, OperatorRequest},
@@ -176,14 +181,16 @@ impl Table {
 
     fn apply(&mut self, slice: Slice) {
         let old = self.slices.get(&slice.name);
+        let known = old.map(|old| &*old.slice);
         // What is known already changes nothing (S9).
-        if old == Some(&slice) {
+        if known == Some(&slice) {
             return;
         }
-        self.outputs.extend(ignored(old, &slice).into_iter().map(Output::Notice));
+        self.outputs.extend(ignored(known, &slice).into_iter().map(Output::Notice));
         self.arrivals += 1;
         let name = slice.name.clone();
-        self.replace(&name, Some(&Arrived { slice: Arc::new(slice), arrival: self.arrivals }));
+        let new = Arrived::after(old, slice, self.arrivals);
+        self.replace(&name, Some(&new));
     }
 
     fn replace(&mut self, name: &SliceName, new: Option<&Arrived>) {

@@ -8,8 +8,10 @@ use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use super::{
     Table,
     join::Join,
-    service::{Service, Source, Touch},
+    service::Service,
     slices::{Arrived, OnlyPort, Slices},
+    source::Source,
+    touch::Touch,
 };
 use crate::{
     event::{FixedEndpoint, ServiceConfig},

@@ -30,7 +30,7 @@ pub(super) struct Join {
 struct Candidate {
     slice: Arc<Slice>,
     index: usize,
-    /// When this slice first had this pod at this key.
+    /// When this slice first had this pod at this address.
     arrival: u64,
 }
 
@@ -66,17 +66,15 @@ impl Join {
     ) -> BTreeSet<SocketAddr> {
         let mut touched: BTreeSet<SocketAddr> =
             old.into_iter().flat_map(|old| keyed(old, port)).map(|(_, key)| key).collect();
-        let mut arrivals = BTreeMap::new();
         if let Some(name) = old.map(|old| &old.name) {
             for key in &touched {
-                self.remove(*key, name, &mut arrivals);
+                self.remove(*key, name);
             }
         }
-        if let Some(Arrived { slice, arrival }) = new {
+        if let Some(Arrived { slice, arrivals }) = new {
             // A slice that has the port has a key for every endpoint, in their order.
-            for (index, (endpoint, key)) in keyed(slice, port).enumerate() {
-                let arrival = arrivals.get(&(key, endpoint.pod_uid.clone())).copied().unwrap_or(*arrival);
-                let candidate = Candidate { slice: Arc::clone(slice), index, arrival };
+            for (index, ((_, key), arrival)) in keyed(slice, port).zip(&**arrivals).enumerate() {
+                let candidate = Candidate { slice: Arc::clone(slice), index, arrival: *arrival };
                 self.keys.entry(key).or_default().push(candidate);
                 touched.insert(key);
             }
@@ -84,20 +82,9 @@ impl Join {
         touched
     }
 
-    fn remove(
-        &mut self,
-        key: SocketAddr,
-        slice: &SliceName,
-        arrivals: &mut BTreeMap<(SocketAddr, Option<Arc<str>>), u64>,
-    ) {
+    fn remove(&mut self, key: SocketAddr, slice: &SliceName) {
         let Some(candidates) = self.keys.get_mut(&key) else { return };
-        candidates.retain(|candidate| {
-            let stays = candidate.slice.name != *slice;
-            if !stays && let Some(endpoint) = candidate.endpoint() {
-                arrivals.insert((key, endpoint.pod_uid.clone()), candidate.arrival);
-            }
-            stays
-        });
+        candidates.retain(|candidate| candidate.slice.name != *slice);
         if candidates.is_empty() {
             self.keys.remove(&key);
         }

@@ -21,7 +21,8 @@ use super::{
     eligible::{Eligible, Place, mode},
     entry::Entry,
     operators::Operators,
-    service::{Left, Service, Settled, Touch},
+    service::{Left, Service, Settled},
+    touch::Touch,
 };
 use crate::{
     admission::AdmissionMode,

@@ -5,52 +5,28 @@
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Weak},
+    sync::Arc,
     vec::Vec,
 };
 use core::net::SocketAddr;
 
 use super::{
     entry::{Entry, Facts},
-    join::{Join, Winner, keyed},
+    join::Winner,
+    numbers::Numbers,
+    source::Source,
+    touch::Touch,
 };
 use crate::{
     admission::AdmissionMode,
     affinity::AffinityTable,
-    conditions::Conditions,
-    endpoint::{Endpoint, EndpointId, EndpointIdentity},
-    event::FixedEndpoint,
-    name::{PortName, ServicePort},
+    endpoint::{Endpoint, EndpointIdentity},
+    name::ServicePort,
     output::Notice,
     settings::ServiceSettings,
-    slice::Slice,
     snapshot::{ServiceId, ServiceSnapshot},
     time::Timestamp,
 };
-
-/// Where a service's endpoints come from.
-#[derive(Debug)]
-pub(super) enum Source {
-    /// The slices that have this port; `None` while it is not known which port that is.
-    Slices { port: Option<PortName>, join: Join },
-    /// Configuration.
-    Fixed { list: Vec<FixedEndpoint>, weights: BTreeMap<SocketAddr, u16> },
-}
-
-/// What has happened to a service since its last publish.
-#[derive(Debug, Default)]
-pub(super) struct Touch {
-    /// Keys that may have another endpoint, or other facts.
-    pub(super) keys: BTreeSet<SocketAddr>,
-    /// All keys may.
-    pub(super) all: bool,
-    /// Who may take new flows may differ though no endpoint does.
-    pub(super) choice: bool,
-    /// Its source has changed or it was given up: endpoints that go with that are merely not chosen any more.
-    pub(super) reload: bool,
-    /// Present endpoints that were terminating in a slice which has changed since.
-    pub(super) terminated: BTreeSet<EndpointIdentity>,
-}
 
 /// A service and its endpoints.
 #[derive(Debug)]
@@ -95,66 +71,6 @@ pub(super) struct Left {
     pub(super) was_terminating: bool,
     /// Configuration took it out; its pod may be well.
     pub(super) by_reload: bool,
-}
-
-/// Every endpoint that the table knows, by number.
-///
-/// It does not keep them: an endpoint that the services have let go is forgotten here too.
-#[derive(Debug, Default)]
-pub(super) struct Numbers {
-    endpoints: BTreeMap<EndpointId, Weak<Endpoint>>,
-    last: u64,
-}
-
-impl Numbers {
-    /// A new endpoint, closed until the publish that it is part of.
-    fn create(&mut self, service: &ServicePort, identity: EndpointIdentity) -> Arc<Endpoint> {
-        self.last += 1;
-        let endpoint = Endpoint::new(EndpointId(self.last), service.clone(), identity, AdmissionMode::Closed);
-        self.endpoints.insert(endpoint.id(), Arc::downgrade(&endpoint));
-        endpoint
-    }
-
-    pub(super) fn find(&self, id: EndpointId) -> Option<Arc<Endpoint>> {
-        self.endpoints.get(&id)?.upgrade()
-    }
-
-    pub(super) fn forget_dropped(&mut self) {
-        self.endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
-    }
-}
-
-impl Touch {
-    /// Every key, and the choice.
-    pub(super) fn everything(&mut self) {
-        self.all = true;
-        self.choice = true;
-    }
-
-    pub(super) fn merge(&mut self, other: Self) {
-        self.keys.extend(other.keys);
-        self.all |= other.all;
-        self.choice |= other.choice;
-        self.reload |= other.reload;
-        self.terminated.extend(other.terminated);
-    }
-
-    /// Remembers which endpoints were terminating in a slice that is about to change: terminating and gone may both
-    /// happen between two publishes, and what was terminating has not vanished without a word.
-    pub(super) fn note_terminating(
-        &mut self,
-        present: &BTreeMap<SocketAddr, Entry>,
-        old: &Slice,
-        port: &PortName,
-    ) {
-        for (endpoint, key) in keyed(old, port).filter(|(endpoint, _)| endpoint.conditions.terminating) {
-            if let Some(entry) = present.get(&key)
-                && entry.endpoint.identity().pod_uid == endpoint.pod_uid
-            {
-                self.terminated.insert(entry.endpoint.identity().clone());
-            }
-        }
-    }
 }
 
 impl Service {
@@ -290,53 +206,4 @@ fn update(entry: &mut Entry, facts: &Facts, now: Timestamp, settled: &mut Settle
         settled.notices.push(Notice::ConditionsChanged { endpoint, from, to });
     }
     entry.facts = facts.clone();
-}
-
-impl Source {
-    /// A fixed list; of an address that is there twice, the first counts.
-    pub(super) fn fixed(list: Vec<FixedEndpoint>) -> Self {
-        let mut weights = BTreeMap::new();
-        for endpoint in &list {
-            weights.entry(endpoint.address).or_insert(endpoint.weight.max(1));
-        }
-        Self::Fixed { list, weights }
-    }
-
-    fn keys(&self) -> Vec<SocketAddr> {
-        match self {
-            Self::Slices { join, .. } => join.keys().collect(),
-            Self::Fixed { weights, .. } => weights.keys().copied().collect(),
-        }
-    }
-
-    fn winner(&self, key: SocketAddr) -> Option<Winner> {
-        match self {
-            Self::Slices { join, .. } => join.winner(key),
-            Self::Fixed { weights, .. } => weights.get(&key).map(|weight| fixed_winner(*weight)),
-        }
-    }
-
-    fn is_terminating(&self, identity: &EndpointIdentity) -> bool {
-        match self {
-            Self::Slices { join, .. } => join.is_terminating(identity),
-            Self::Fixed { .. } => false,
-        }
-    }
-}
-
-/// An endpoint from configuration is always ready: that it is listed is all that is known.
-fn fixed_winner(weight: u16) -> Winner {
-    Winner {
-        pod_uid: None,
-        facts: Facts {
-            conditions: Conditions::default(),
-            weight,
-            pod: None,
-            node: None,
-            zone: None,
-            zone_hints: Vec::new(),
-            node_hints: Vec::new(),
-            slice: None,
-        },
-    }
 }

@@ -10,15 +10,32 @@ use alloc::{
 use crate::{
     name::{PortName, ServiceName, SliceName},
     output::Notice,
-    slice::Slice,
+    slice::{Slice, SliceEndpoint},
 };
 
-/// A slice, and when it arrived.
+/// A slice, and when what it says arrived.
 #[derive(Clone, Debug)]
 pub(super) struct Arrived {
     pub(super) slice: Arc<Slice>,
-    /// Grows with each change.
-    pub(super) arrival: u64,
+    /// For each endpoint, at which change of any slice this slice first had this pod at this address. A rewrite that
+    /// leaves an endpoint as it was is no arrival.
+    pub(super) arrivals: Arc<[u64]>,
+}
+
+impl Arrived {
+    /// A slice at the change with number `now`, in the place of `old`.
+    pub(super) fn after(old: Option<&Self>, slice: Slice, now: u64) -> Self {
+        let known: BTreeMap<_, u64> = old
+            .into_iter()
+            .flat_map(|old| old.slice.endpoints.iter().zip(&*old.arrivals))
+            .map(|(endpoint, arrival)| ((endpoint.address, endpoint.pod_uid.as_ref()), *arrival))
+            .collect();
+        let arrival = |endpoint: &SliceEndpoint| {
+            known.get(&(endpoint.address, endpoint.pod_uid.as_ref())).copied().unwrap_or(now)
+        };
+        let arrivals = slice.endpoints.iter().map(arrival).collect();
+        Self { slice: Arc::new(slice), arrivals }
+    }
 }
 
 /// All slices, by name and by Service.
@@ -69,8 +86,8 @@ impl Slices {
         old
     }
 
-    pub(super) fn get(&self, name: &SliceName) -> Option<&Slice> {
-        self.by_name.get(name).map(|arrived| &*arrived.slice)
+    pub(super) fn get(&self, name: &SliceName) -> Option<&Arrived> {
+        self.by_name.get(name)
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &SliceName> {

@@ -1,27 +1,89 @@
-//! Placeholder until the admin API's types are there.
+//! The commands that ask a running proxy. With `-o json` they print the API's answer as it is.
 
 use std::process::ExitCode;
 
-use crate::{cli, client::AdminClient};
+use serde::Serialize;
+use tidegate_admin::api;
+
+use crate::{
+    cli::{self, Output},
+    client::AdminClient,
+    tables,
+};
 
 pub(crate) fn status(asking: &cli::Asking) -> anyhow::Result<ExitCode> {
-    let _: serde_json::Value = AdminClient::new(asking)?.get("/v1/status")?;
-    Ok(ExitCode::SUCCESS)
+    let status: api::Status = AdminClient::new(asking)?.get("/v1/status")?;
+    show(asking.output, &status, tables::status)
 }
+
 pub(crate) fn endpoints(options: &cli::Endpoints) -> anyhow::Result<ExitCode> {
-    let _ = &options.service;
-    status(&options.asking)
+    let path = with_query("/v1/endpoints", &[("service", options.service.as_deref())]);
+    let endpoints: api::Endpoints = AdminClient::new(&options.asking)?.get(&path)?;
+    show(options.asking.output, &endpoints, tables::endpoints)
 }
+
 pub(crate) fn flows(options: &cli::Flows) -> anyhow::Result<ExitCode> {
-    status(&options.asking)
+    let limit = options.limit.to_string();
+    let query = [
+        ("limit", Some(limit.as_str())),
+        ("service", options.service.as_deref()),
+        ("endpoint", options.endpoint.as_deref()),
+    ];
+    let flows: api::Flows = AdminClient::new(&options.asking)?.get(&with_query("/v1/flows", &query))?;
+    show(options.asking.output, &flows, tables::flows)
 }
+
 pub(crate) fn drain(options: &cli::DrainArgs) -> anyhow::Result<ExitCode> {
-    let _: serde_json::Value = AdminClient::new(&options.asking)?.post("/v1/drain", &())?;
+    change_admin_state(options, "/v1/drain")
+}
+
+pub(crate) fn undrain(options: &cli::DrainArgs) -> anyhow::Result<ExitCode> {
+    change_admin_state(options, "/v1/undrain")
+}
+
+fn change_admin_state(options: &cli::DrainArgs, path: &str) -> anyhow::Result<ExitCode> {
+    let request = api::DrainRequest {
+        service: options.service.clone(),
+        endpoint: options.endpoint.clone(),
+        reason: (!options.reason.is_empty()).then(|| options.reason.clone()),
+        by: std::env::var("USER").ok().filter(|user| !user.is_empty()),
+    };
+    let answer: api::DrainAnswer = AdminClient::new(&options.asking)?.post(path, &request)?;
+    if let Some(error) = &answer.kept_error {
+        eprintln!("warning: in force, but it will not survive a restart: {error}");
+    }
+    show(options.asking.output, &answer, tables::drain)
+}
+
+pub(crate) fn close(options: &cli::Close) -> anyhow::Result<ExitCode> {
+    let request = api::CloseRequest { flow: options.flow.clone() };
+    let answer: api::CloseAnswer = AdminClient::new(&options.asking)?.post("/v1/flows/close", &request)?;
+    show(options.asking.output, &answer, |answer| format!("flow {} is closed\n", answer.flow))
+}
+
+fn show<T: Serialize>(output: Output, answer: &T, table: impl Fn(&T) -> String) -> anyhow::Result<ExitCode> {
+    match output {
+        Output::Table => print!("{}", table(answer)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(answer)?),
+    }
     Ok(ExitCode::SUCCESS)
 }
-pub(crate) fn undrain(options: &cli::DrainArgs) -> anyhow::Result<ExitCode> {
-    drain(options)
+
+/// A path with those parameters that have a value.
+fn with_query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
+    let given = parameters.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+    let pairs: Vec<_> = given.map(|(name, value)| format!("{name}={}", percent_encode(value))).collect();
+    if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
 }
-pub(crate) fn close(options: &cli::Close) -> anyhow::Result<ExitCode> {
-    status(&options.asking)
+
+/// Leaves the unreserved characters of RFC 3986, 2.3, and encodes the rest.
+fn percent_encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
 }

@@ -14,6 +14,7 @@ mod reload;
 mod run;
 mod signals;
 mod sockets;
+mod tables;
 mod telemetry;
 
 use std::process::ExitCode;

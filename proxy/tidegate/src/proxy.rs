@@ -61,11 +61,6 @@ pub(crate) struct Shared {
     pub(crate) limit: DescriptorLimit,
 }
 
-impl Shared {
-    /// Counts a reload that changed nothing, and keeps why for status.
-    pub(crate) fn reload_refused(&self, _why: String) {}
-}
-
 impl Proxy {
     /// Starts a proxy. Everything that can be wrong with addresses is found here, before any thread runs.
     pub(crate) fn start(configuration: Configuration, following: Following) -> anyhow::Result<Self> {

@@ -82,11 +82,23 @@ async fn reload(file: &std::path::Path, running: &mut Configuration, shared: &Sh
     for warning in &loaded.warnings {
         tracing::warn!(file = %file.display(), line = warning.line, "{}", warning.message);
     }
+    let plan = tidegate_config::plan(running, &loaded.configuration);
+    if plan.is_empty() {
+        tracing::debug!("the configuration's file was written, and means the same as before");
+        return;
+    }
+    if !plan.needs_restart.is_empty() {
+        let reasons: Vec<_> = plan.needs_restart.iter().map(ToString::to_string).collect();
+        return refuse(shared, &anyhow::anyhow!("{}", reasons.join("; ")));
+    }
+    for change in &plan.changes {
+        tracing::info!("reload: {change}");
+    }
     let wanted = desired(&loaded.configuration, desired_listeners(&loaded.configuration));
     match shared.handle.reload(wanted).await {
         Ok(outcome) => {
             shared.flow_log.set(flow_log_rate(loaded.configuration.flow_log));
-            tracing::info!(generation = outcome.generation, "reloaded");
+            tracing::info!(changes = plan.changes.len(), generation = outcome.generation, "reloaded");
             *running = loaded.configuration;
         }
         Err(error) => refuse(shared, &error),
@@ -95,6 +107,6 @@ async fn reload(file: &std::path::Path, running: &mut Configuration, shared: &Sh
 
 /// Says that the running configuration stays.
 fn refuse(shared: &Shared, error: &dyn std::fmt::Display) {
-    shared.reload_refused(error.to_string());
+    shared.handle.reload_refused(error.to_string());
     tracing::error!("the configuration was not reloaded, the running one stays: {error}");
 }

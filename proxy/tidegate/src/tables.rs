@@ -1,0 +1,188 @@
+//! Answers of the admin API as tables for people.
+
+use std::fmt::Write as _;
+
+use tidegate_admin::api;
+
+/// The process, its listeners and its services.
+pub(crate) fn status(status: &api::Status) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "tidegate {}  {}  up {}  generation {}  flows {} of {}",
+        status.version,
+        status.phase,
+        seconds(status.uptime_seconds),
+        status.generation,
+        status.flows,
+        status.flow_limit
+    );
+    for reason in &status.not_ready {
+        let _ = writeln!(text, "not ready: {reason}");
+    }
+    let silent: Vec<_> = status.workers.iter().filter(|worker| !worker.alive).collect();
+    let _ = writeln!(text, "workers {}, silent {}", status.workers.len(), silent.len());
+    if let Some(source) = &status.source {
+        let _ = writeln!(
+            text,
+            "source {} {}: {}, {} files, {} slices, {} events, last change {}",
+            source.kind,
+            source.path,
+            if source.synced { "synced" } else { "not synced" },
+            source.files,
+            source.slices,
+            source.events,
+            source.age_seconds.map_or_else(|| "never".to_owned(), |age| format!("{} ago", seconds(age)))
+        );
+        if let Some(trouble) = &source.trouble {
+            let _ = writeln!(text, "source trouble: {trouble}");
+        }
+        for invalid in &source.invalid_files {
+            let _ = writeln!(text, "invalid file {}: {}", invalid.file, invalid.error);
+        }
+    }
+    if let Some(reload) = &status.last_reload {
+        let outcome = reload.error.as_deref().unwrap_or("applied");
+        let _ = writeln!(text, "last reload {}: {outcome}", reload.at);
+    }
+    let listeners = status.listeners.iter().map(|listener| {
+        let state = if listener.accepting { "accepting" } else { "waiting for the source" };
+        vec![listener.name.clone(), listener.address.clone(), listener.service.clone(), state.to_owned()]
+    });
+    text.push('\n');
+    text.push_str(&table(&["LISTENER", "ADDRESS", "SERVICE", "STATE"], listeners));
+    let services = status.services.iter().map(|service| {
+        let eligible = format!("{}/{}", service.eligible, service.total);
+        let mut notes = Vec::new();
+        if service.last_resort {
+            notes.push("none ready: serving and terminating ones take new flows");
+        } else if service.eligible == 0 && service.configured {
+            notes.push("no endpoint: new flows are refused");
+        }
+        if !service.configured {
+            notes.push("not configured any more");
+        }
+        vec![
+            service.service.clone(),
+            eligible,
+            service.draining.to_string(),
+            service.flows.to_string(),
+            notes.join("; "),
+        ]
+    });
+    text.push('\n');
+    text.push_str(&table(&["SERVICE", "ELIGIBLE", "DRAINING", "FLOWS", ""], services));
+    text
+}
+
+/// The endpoints.
+pub(crate) fn endpoints(answer: &api::Endpoints) -> String {
+    let rows = answer.endpoints.iter().map(|endpoint| {
+        let conditions = endpoint.conditions.as_ref().map_or_else(
+            || "gone".to_owned(),
+            |conditions| {
+                let words = [
+                    (conditions.ready, "ready"),
+                    (conditions.serving, "serving"),
+                    (conditions.terminating, "terminating"),
+                ];
+                let words: Vec<_> = words.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
+                if words.is_empty() { "not ready".to_owned() } else { words.join(",") }
+            },
+        );
+        let drain = endpoint.drain.as_ref().map_or_else(String::new, |drain| {
+            let left = match &drain.drained {
+                Some(_) => "drained".to_owned(),
+                None => format!("{} of {} flows left", drain.flows_left, drain.flows_at_start),
+            };
+            format!("{left}; {}", drain.why)
+        });
+        vec![
+            endpoint.service.clone(),
+            endpoint.endpoint.clone(),
+            endpoint.pod.clone().unwrap_or_default(),
+            conditions,
+            if endpoint.eligible { "yes" } else { "no" }.to_owned(),
+            endpoint.admin_state.state.clone(),
+            endpoint.flows.to_string(),
+            drain,
+        ]
+    });
+    table(&["SERVICE", "ENDPOINT", "POD", "CONDITIONS", "NEW FLOWS", "ADMIN", "FLOWS", "DRAIN"], rows)
+}
+
+/// Live flows.
+pub(crate) fn flows(answer: &api::Flows) -> String {
+    let rows = answer.flows.iter().map(|flow| {
+        vec![
+            flow.id.clone(),
+            flow.service.clone(),
+            flow.client.clone(),
+            flow.endpoint.clone().unwrap_or_default(),
+            flow.state.clone(),
+            seconds(flow.age_seconds),
+            seconds(flow.idle_seconds),
+            flow.bytes_up.to_string(),
+            flow.bytes_down.to_string(),
+        ]
+    });
+    let header = ["FLOW", "SERVICE", "CLIENT", "ENDPOINT", "STATE", "AGE", "IDLE", "UP", "DOWN"];
+    let mut text = table(&header, rows);
+    if answer.total > answer.flows.len() || answer.truncated {
+        let more = if answer.truncated { "at least " } else { "" };
+        let _ = writeln!(text, "{} of {more}{} flows; --limit shows more", answer.flows.len(), answer.total);
+    }
+    for worker in &answer.silent_workers {
+        let _ = writeln!(text, "worker {worker} did not answer; its flows are missing here");
+    }
+    text
+}
+
+/// What a drain or an undrain changed.
+pub(crate) fn drain(answer: &api::DrainAnswer) -> String {
+    let rows = answer.endpoints.iter().map(|change| {
+        vec![
+            change.service.clone(),
+            change.endpoint.clone(),
+            change.pod.clone().unwrap_or_default(),
+            if change.unchanged { format!("{} (as before)", change.state) } else { change.state.clone() },
+            if change.eligible { "yes" } else { "no" }.to_owned(),
+            change.flows.to_string(),
+        ]
+    });
+    table(&["SERVICE", "ENDPOINT", "POD", "ADMIN", "NEW FLOWS", "FLOWS"], rows)
+}
+
+/// Columns as wide as their widest cell, two spaces between, nothing after the last.
+fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let header = header.iter().map(|cell| (*cell).to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A time span for people.
+fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s < 10.0 => format!("{s:.1}s"),
+        s if s < 120.0 => format!("{s:.0}s"),
+        s if s < 7200.0 => format!("{:.0}m", s / 60.0),
+        s if s < 172_800.0 => format!("{:.0}h", s / 3600.0),
+        s => format!("{:.0}d", s / 86_400.0),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The part of Tidegate that answers operators: HTTP API, metrics, probes.
+//!
+//! It runs on a thread and a runtime of its own, so that no scrape and no slow client shows in a flow's latency.
+//! What it knows it asks of the controller ([`tidegate_control::ControlHandle`]) or reads from the workers' counters;
+//! it decides nothing itself.
+//!
+//! Three kinds of listener ([`AdminListener`]): loopback TCP, a Unix socket or, with a bearer token, any address for
+//! operators; and one for scrapers that serves metrics and probes alone. [`serve`] serves one of them.
+//!
+//! Where to go next: [`api`] for what goes over the wire, [`metrics::names`] for every metric, [`access`] for who is
+//! let in.
+
+pub mod access;
+pub mod api;
+mod body;
+mod change;
+pub mod listener;
+pub mod metrics;
+mod probe;
+mod refusal;
+mod router;
+mod serve;
+mod state;
+mod token;
+mod view;
+
+pub use listener::{AdminListener, ListenError};
+pub use serve::serve;
+pub use state::{AdminState, SourceReport};

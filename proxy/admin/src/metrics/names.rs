@@ -1,0 +1,108 @@
+//! Every metric: its name, what it means, its labels. Dashboards, alerts and documents use only what is here.
+//!
+//! Labels are bounded: `service` by the configuration, the others by short lists in the code.
+
+use prometheus_client::metrics::MetricType;
+
+/// A metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// The name that a query uses.
+    pub name: &'static str,
+    /// Counter, gauge, histogram or info.
+    pub kind: MetricType,
+    /// What it means.
+    pub help: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! metrics {
+    ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Metric = Metric {
+                name: $name,
+                kind: MetricType::$kind,
+                help: $help,
+                labels: &[$($label),*],
+            };
+        )*
+
+        /// Every metric, in the order in which they are rendered.
+        pub const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    BUILD: Info "tidegate_build_info" ["version"] "The build that runs; always 1";
+    UPTIME: Gauge "tidegate_uptime_seconds" [] "Time since the process started";
+    LIFECYCLE: Gauge "tidegate_lifecycle_phase" ["phase"] "1 for the phase between start and end that the process is in";
+    READY: Gauge "tidegate_ready" [] "1 where new clients may be sent here: phase ready, source synced, every worker answers";
+    FLOW_LIMIT: Gauge "tidegate_flow_limit" [] "Flows that the descriptor limit allows";
+
+    FLOWS_OPENED: Counter "tidegate_flows_opened_total" ["service"] "Flows accepted";
+    FLOWS_OPEN: Gauge "tidegate_flows_open" ["service"] "Flows that have not ended";
+    FLOWS_TERMINATED: Counter "tidegate_flows_terminated_total" ["service", "by", "phase"] "Flows that ended, by who ended them and how far they had come";
+    BYTES: Counter "tidegate_bytes_total" ["service", "direction", "way"] "Bytes delivered, up (to the endpoint) or down, through a buffer (copy) or inside the kernel (splice)";
+    CONNECTS: Counter "tidegate_connects_total" ["service"] "Flows that were connected to an endpoint";
+    CONNECT_SECONDS: Counter "tidegate_connect_seconds_total" ["service"] "Time that successful connects took, all together";
+    CONNECT_FAILURES: Counter "tidegate_connect_failures_total" ["service", "cause"] "Connects that failed; the flow may have gone to another endpoint";
+    CONNECT_RETRIES: Counter "tidegate_connect_retries_total" ["service"] "Connects tried beyond a flow's first";
+
+    ENDPOINTS: Gauge "tidegate_endpoints" ["service", "state"] "Endpoints by state: ready, not_ready, draining (flows left), drained, gone (from all slices, flows left)";
+    ENDPOINTS_ELIGIBLE: Gauge "tidegate_endpoints_eligible" ["service"] "Endpoints that new flows may go to";
+    DRAINING_ENDPOINTS: Gauge "tidegate_draining_endpoints" ["service"] "Endpoints with a drain on and flows left, gone ones included";
+    DRAINING_FLOWS: Gauge "tidegate_draining_flows" ["service"] "Flows left on draining endpoints";
+
+    GENERATION: Gauge "tidegate_generation" [] "Generation of the snapshot published last";
+    PUBLISHES: Counter "tidegate_publishes_total" [] "Snapshots published";
+    PUBLISH_DELAY: Histogram "tidegate_publish_delay_seconds" [] "From the arrival of a source's event to the publish that contains it";
+    SLICE_EVENTS: Counter "tidegate_slice_events_total" ["kind"] "Events from the source of slices";
+    SLICE_ENTRIES_IGNORED: Counter "tidegate_slice_entries_ignored_total" [] "Slices, ports and endpoints that are not used: no service label, not TCP, no port number, not an address";
+    NOTICES: Counter "tidegate_notices_total" ["kind"] "Changes of state that the log told";
+    SOURCE_SYNCED: Gauge "tidegate_source_synced" [] "1 where the source has given a complete list, or no service needs one";
+    SOURCE_AGE: Gauge "tidegate_source_age_seconds" [] "Time since something in the source last changed";
+    SOURCE_FILES: Gauge "tidegate_source_files" [] "Slice files, valid or not";
+    SOURCE_SLICES: Gauge "tidegate_source_slices" [] "Slices known from the source";
+    SOURCE_FILES_INVALID: Gauge "tidegate_source_files_invalid" [] "Files whose content is not used; their last good state is";
+    SOURCE_INVALID: Counter "tidegate_source_invalid_total" [] "Invalid file contents met";
+    CONFIG_RELOADS: Counter "tidegate_config_reloads_total" ["result"] "Reloads of the configuration, applied or refused";
+    STATE_WRITE_ERRORS: Counter "tidegate_state_write_errors_total" [] "Times that the state directory could not be written";
+
+    WORKER_ALIVE: Gauge "tidegate_worker_alive" ["worker"] "1 where the worker answered this scrape in time";
+    ACCEPT_PAUSES: Counter "tidegate_accept_pauses_total" [] "Times that accept paused for want of descriptors or memory";
+    ACCEPT_ERRORS: Counter "tidegate_accept_errors_total" [] "Connections that were lost between handshake and accept";
+    PIPES_MADE: Counter "tidegate_pipes_made_total" [] "Pipes made for splicing";
+    PIPES_REFUSED: Counter "tidegate_pipes_refused_total" [] "Pipes that the kernel refused or kept too small; those halves copied";
+    PIPES_BUSY: Gauge "tidegate_pipes_busy" [] "Pipes that hold bytes";
+    PIPES_POOLED: Gauge "tidegate_pipes_pooled" [] "Empty pipes kept for the next bulk transfer";
+    FLOW_LOG_DROPPED: Counter "tidegate_flow_log_dropped_total" [] "Lines of the flow log that were dropped because its reader was behind";
+    COMMANDS_DEFERRED: Counter "tidegate_commands_deferred_total" [] "Commands that waited because a worker's channel was full";
+    COMMANDS_DROPPED: Counter "tidegate_commands_dropped_total" [] "Commands given up because a worker took none";
+}
+
+impl Metric {
+    /// The name as the encoder takes it: it adds the suffixes that the kind prescribes.
+    pub(crate) fn family(&self) -> &'static str {
+        let suffix = match self.kind {
+            MetricType::Counter => "_total",
+            MetricType::Info => "_info",
+            _ => "",
+        };
+        self.name.strip_suffix(suffix).unwrap_or(self.name)
+    }
+}
+
+/// All metrics as a table in Markdown.
+pub fn table() -> String {
+    let mut table = String::from(
+        "# Metrics\n\nRendered from `src/metrics/names.rs`; a test compares the two. `/metrics` serves OpenMetrics \
+         text on the admin\nlistener and on `metrics.address`.\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for Metric { name, kind, help, labels } in ALL {
+        let labels = labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        table += &format!("| `{name}` | {} | {labels} | {help} |\n", kind.as_str());
+    }
+    table
+}

@@ -15,11 +15,10 @@ use tidegate_core::{OnRemoval, Policy, ServiceName, WhenNoneReady};
 
 use crate::{
     configuration::AdminAddress,
-    leaf::{
-        ApiVersion, Field, FilePath, FlowLogMode, Kind, Leaf, Located, Name, PortText, Scalar, Whole,
-        WorkerCount,
-    },
+    leaf::{Field, Leaf, Located, Scalar},
     timespan::{AffinityTimeout, Delay, DelayOrNone, KeepaliveSeconds, Timeout, TimeoutOrNone},
+    values::{FilePath, Name, PortText, Whole, WorkerCount},
+    words::{ApiVersion, FlowLogMode, Kind},
 };
 
 /// The configuration of a Tidegate proxy. Durations are texts with a unit: "250ms", "2s", "1m30s", "3h". Relative

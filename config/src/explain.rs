@@ -9,8 +9,8 @@ use tidegate_core::{Keepalive, ServiceSettings};
 
 use crate::{
     configuration::{Configuration, FlowLog, Workers},
-    leaf::Words as _,
     timespan::{display, display_or_none},
+    words::Words as _,
 };
 
 impl Configuration {

@@ -18,6 +18,8 @@ mod plan;
 mod schema;
 mod timespan;
 mod validate;
+mod values;
+mod words;
 
 pub use configuration::{
     Admin, AdminAddress, Configuration, FlowLog, Listener, Node, Service, Shutdown, Workers,

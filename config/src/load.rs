@@ -12,8 +12,9 @@ use crate::{
     configuration::Configuration,
     document::Document,
     error::{Finding, LoadError},
-    leaf::{Place, one_of},
+    leaf::Place,
     validate::validate,
+    words::one_of,
 };
 
 /// A larger file is refused unread: no configuration needs it.

@@ -16,7 +16,9 @@ use crate::{
     configuration::{Admin, AdminAddress, Configuration, FlowLog, Node, Shutdown, Workers},
     document::{AdminBlock, Document, FlowLogBlock, NodeBlock, ShutdownBlock},
     error::Finding,
-    leaf::{Field, FilePath, FlowLogMode, Located, Name, Place},
+    leaf::{Field, Located, Place},
+    values::{FilePath, Name},
+    words::FlowLogMode,
 };
 
 /// The configuration that a document means, with warnings; or all that is wrong with it.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::parse;
+use crate::{Configuration, parse};
 
 const HEAD: &str =
     "apiVersion: tidegate.io/v1alpha1\nkind: ProxyConfiguration\nsource: {endpointSliceDirectory: e}\n";

@@ -183,3 +183,22 @@ fn control_characters_are_not_repeated() {
     let said = said_after("defaults: {policy: \"\\e[2J\"}\n");
     assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said:?}");
 }
+
+/// What the README shows is what is said.
+#[test]
+fn the_readme_shows_a_real_error() {
+    let text = "apiVersion: tidegate.io/v1alpha1
+kind: ProxyConfiguration
+source: {endpointSliceDirectory: ./endpoints}
+listeners:
+- name: web
+  address: 127.0.0.1:8080
+  service: web
+services:
+- name: default/web
+  connectTimeout: 2
+";
+    let readme = include_str!("../../README.md");
+    let said = said(text);
+    assert!(readme.contains(&said), "{said}");
+}

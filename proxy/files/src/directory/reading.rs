@@ -64,23 +64,25 @@ pub(super) fn read_file(path: &Path) -> Reading {
     }
 }
 
-/// The bytes of a file and when they were written; `None` where they changed meanwhile.
+/// The bytes of a file and when they were written; `None` where they go on changing.
 fn read_bytes(path: &Path) -> io::Result<Option<(Vec<u8>, SystemTime)>> {
+    const ATTEMPTS: usize = 3;
     // Opening a pipe would wait for its writer.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("is not a regular file: put slice files here, or rename it"));
     }
-    let mut file = File::open(path)?;
-    let before = file.metadata()?;
-    let mut bytes = Vec::new();
-    // One byte more than is allowed lets the reader see that it is too large.
-    file.by_ref().take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    let after = file.metadata()?;
-    let stamp = |metadata: &Metadata| metadata.modified().ok().map(|time| (metadata.len(), time));
-    if stamp(&before) != stamp(&after) {
-        return Ok(None);
+    let stamp = |metadata: &Metadata| (metadata.len(), metadata.modified().ok());
+    for _ in 0..ATTEMPTS {
+        let mut file = File::open(path)?;
+        let before = file.metadata()?;
+        let mut bytes = Vec::new();
+        // One byte more than is allowed lets the reader see that it is too large.
+        file.by_ref().take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        if stamp(&before) == stamp(&file.metadata()?) {
+            return Ok(Some((bytes, before.modified().unwrap_or(SystemTime::UNIX_EPOCH))));
+        }
     }
-    Ok(Some((bytes, before.modified().unwrap_or(SystemTime::UNIX_EPOCH))))
+    Ok(None)
 }
 
 fn fingerprint(bytes: &[u8]) -> u64 {

@@ -2,12 +2,14 @@ use std::{
     fs::{self, File},
     io::Write as _,
     os::unix::fs::symlink,
+    time::Duration,
 };
 
 use tempfile::TempDir;
 use tokio::{runtime::Runtime, time::timeout};
 
 use super::*;
+use crate::status::{DirectoryState, SourceReport};
 
 /// Long enough for any machine; a test that meets it has failed.
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -1,0 +1,280 @@
+//! Random facts: slices that overlap, move, flap and reuse each other's names and addresses.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use tidegate_core::{
+    AdminState, Conditions, EndpointSelector, Event, FixedEndpoint, Policy, Rng, ServiceConfig, ServiceName,
+    ServicePort, ServiceSettings, Slice, SliceEndpoint, SliceName, SlicePort, WhenNoneReady,
+};
+
+use super::model::Model;
+
+const SERVICES: [&str; 2] = ["one", "two"];
+const POLICIES: [Policy; 4] = [Policy::LeastFlows, Policy::RoundRobin, Policy::Random, Policy::Maglev];
+
+/// Random facts that follow from a seed.
+pub(super) struct Generator {
+    pub(super) rng: Rng,
+    /// Whether slices carry hints.
+    hinted: bool,
+    /// Whether some slices are IPv6.
+    dual: bool,
+}
+
+impl Generator {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let (hinted, dual) = (rng.below(3) == 0, rng.below(3) == 0);
+        Self { rng, hinted, dual }
+    }
+
+    pub(super) fn chance(&mut self, percent: usize) -> bool {
+        self.rng.below(100) < percent
+    }
+
+    fn service(&mut self) -> ServiceName {
+        ServiceName::new("default", SERVICES[self.rng.below(SERVICES.len())])
+    }
+
+    /// A configuration: each service may be missing, have one listener with a port name and one without.
+    pub(super) fn configuration(&mut self) -> Event {
+        let mut configs = Vec::new();
+        for service in SERVICES {
+            let service = ServiceName::new("default", service);
+            for (port, percent) in [(Some("http"), 90), (None, 30)] {
+                if self.chance(percent) {
+                    let port = ServicePort { service: service.clone(), port: port.map(Into::into) };
+                    configs.push(self.config(port));
+                }
+            }
+        }
+        Event::ServicesConfigured(configs)
+    }
+
+    fn config(&mut self, port: ServicePort) -> ServiceConfig {
+        // Maglev is the last one; it is slow to build without optimisation, so it comes less often.
+        let policies = if self.chance(20) { 4 } else { 3 };
+        let policy = POLICIES[self.rng.below(policies)];
+        let mut settings = ServiceSettings { policy, ..ServiceSettings::default() };
+        if self.chance(40) {
+            settings.when_none_ready = WhenNoneReady::ServingTerminating;
+        }
+        if self.chance(10) {
+            settings.affinity_timeout = Some(Duration::from_secs(1 + self.rng.below(100) as u64));
+        }
+        let fixed = self.chance(10).then(|| {
+            let count = self.rng.below(4);
+            let endpoint = |generator: &mut Self| FixedEndpoint {
+                address: (generator.address(false), 80).into(),
+                weight: 1 + generator.rng.below(3) as u16,
+            };
+            (0..count).map(|_| endpoint(self)).collect()
+        });
+        ServiceConfig { port, settings, fixed }
+    }
+
+    fn address(&mut self, v6: bool) -> IpAddr {
+        let number = self.rng.below(9) as u16;
+        if v6 { [0x2001, 0xdb8, 0, 0, 0, 0, 0, number].into() } else { [10, 0, 0, number as u8].into() }
+    }
+
+    fn conditions(&mut self) -> Conditions {
+        let say = |rng: &mut Rng| [None, Some(true), Some(false)][rng.below(3)];
+        match self.rng.below(10) {
+            0..=5 => Conditions::default(),
+            6..=7 => Conditions::from_api(Some(false), Some(true), Some(true)),
+            8 => Conditions::from_api(Some(false), Some(false), Some(true)),
+            _ => Conditions::from_api(say(&mut self.rng), say(&mut self.rng), say(&mut self.rng)),
+        }
+    }
+
+    fn endpoint(&mut self, v6: bool) -> SliceEndpoint {
+        let address = self.address(v6);
+        // Mostly a pod keeps to its address; now and then a uid turns up elsewhere, or an address has a new pod.
+        let pod =
+            if self.chance(80) { format!("pod-{address}") } else { format!("pod-{}", self.rng.below(6)) };
+        let anonymous = self.chance(5);
+        let hints = |generator: &mut Self, names: [&str; 2]| -> Vec<Arc<str>> {
+            if !generator.hinted || generator.chance(10) {
+                return Vec::new();
+            }
+            vec![names[generator.rng.below(2)].into()]
+        };
+        SliceEndpoint {
+            address,
+            conditions: self.conditions(),
+            pod_uid: (!anonymous).then(|| pod.as_str().into()),
+            pod_name: (!anonymous).then(|| format!("default/{pod}").into()),
+            node: None,
+            zone: None,
+            zone_hints: hints(self, ["zone-a", "zone-b"]),
+            node_hints: if self.chance(50) { hints(self, ["node-a", "node-b"]) } else { Vec::new() },
+        }
+    }
+
+    fn slice_name(&mut self) -> SliceName {
+        SliceName { namespace: "default".into(), name: format!("slice-{}", self.rng.below(7)).into() }
+    }
+
+    /// A slice made from nothing: its name may have been another one's before.
+    fn new_slice(&mut self) -> Slice {
+        let name = self.slice_name();
+        let v6 = self.dual && self.chance(40);
+        let ports: &[(&str, u16)] = match self.rng.below(24) {
+            0..=18 => &[("http", 80)],
+            19 => &[("http", 8080)],
+            20 => &[("http", 80), ("admin", 9)],
+            21 => &[("", 80)],
+            _ => &[],
+        };
+        let count = 1 + self.rng.below(5);
+        // Mostly a slice's name belongs to one Service.
+        let own = usize::from(name.name.ends_with(['0', '2', '4']));
+        let own = ServiceName::new("default", SERVICES[own]);
+        let service = if self.chance(90) { own } else { self.service() };
+        Slice {
+            name,
+            service: (!self.chance(3)).then_some(service),
+            generation: self.rng.next_u64() % 100,
+            ports: ports
+                .iter()
+                .map(|(name, number)| SlicePort { name: (*name).into(), number: *number })
+                .collect(),
+            endpoints: (0..count).map(|_| self.endpoint(v6)).collect(),
+            ignored_ports: self.rng.below(2) as u32,
+            ignored_endpoints: 0,
+            is_fqdn: self.chance(3),
+        }
+    }
+
+    /// A slice that is known, changed a little; or a new one.
+    fn changed_slice(&mut self, model: &Model) -> Slice {
+        let Some(mut slice) = self.known_slice(model).filter(|_| !self.chance(25)) else {
+            return self.new_slice();
+        };
+        let v6 = slice.endpoints.iter().any(|endpoint| endpoint.address.is_ipv6());
+        let at = self.rng.below(slice.endpoints.len().max(1));
+        slice.generation += 1;
+        match self.rng.below(6) {
+            0 if at < slice.endpoints.len() => drop(slice.endpoints.remove(at)),
+            1 => slice.endpoints.push(self.endpoint(v6)),
+            2 => self.shuffle(&mut slice.endpoints),
+            3 if self.chance(30) => {
+                slice.ports.iter_mut().for_each(|port| port.number = 80 + self.rng.below(2) as u16);
+            }
+            _ => {
+                let conditions = self.conditions();
+                if let Some(endpoint) = slice.endpoints.get_mut(at) {
+                    endpoint.conditions = conditions;
+                }
+            }
+        }
+        slice
+    }
+
+    pub(super) fn known_slice(&mut self, model: &Model) -> Option<Slice> {
+        let at = self.rng.below(model.slices.len());
+        model.slices.values().nth(at).cloned()
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.rng.below(last + 1));
+        }
+    }
+
+    /// One to a few facts that may be handled together.
+    pub(super) fn facts(&mut self, model: &Model) -> Vec<Event> {
+        match self.rng.below(20) {
+            0 if self.chance(50) => vec![self.configuration()],
+            0..=1 => vec![self.relist(model)],
+            2 => vec![Event::SliceDeleted(self.slice_name())],
+            3..=4 => vec![self.operator()],
+            5 => {
+                let [node, zone] = [["node-a", "node-b"], ["zone-a", "zone-b"]]
+                    .map(|names| self.chance(60).then(|| names[self.rng.below(2)].into()));
+                vec![Event::NodeIs { name: node, zone }]
+            }
+            6..=8 => self.moved(model),
+            9..=10 => {
+                // A rollout's burst.
+                let mut burst: Vec<Event> =
+                    (0..4).map(|_| Event::SliceApplied(self.changed_slice(model))).collect();
+                burst.extend(burst.first().cloned());
+                self.shuffle(&mut burst);
+                burst
+            }
+            _ => vec![Event::SliceApplied(self.changed_slice(model))],
+        }
+    }
+
+    /// The first complete list.
+    pub(super) fn first_list(&mut self) -> Event {
+        let mut slices: Vec<Slice> = Vec::new();
+        for _ in 0..2 + self.rng.below(5) {
+            let slice = self.new_slice();
+            slices.retain(|other| other.name != slice.name);
+            slices.push(slice);
+        }
+        Event::SlicesListed(slices)
+    }
+
+    /// What is known already, told once more.
+    pub(super) fn repetition(&mut self, model: &Model) -> Event {
+        match self.known_slice(model) {
+            Some(slice) if self.chance(60) => Event::SliceApplied(slice),
+            _ if model.synced && self.chance(50) => {
+                Event::SlicesListed(model.slices.values().cloned().collect())
+            }
+            _ => Event::ServicesConfigured(model.configs.values().cloned().collect()),
+        }
+    }
+
+    /// A list, complete by definition: most of what is known, some of it changed, in any order.
+    fn relist(&mut self, model: &Model) -> Event {
+        let mut slices: Vec<Slice> = model.slices.values().filter(|_| !self.chance(20)).cloned().collect();
+        if self.chance(50) {
+            let changed = self.changed_slice(model);
+            slices.retain(|slice| slice.name != changed.name);
+            slices.push(changed);
+        }
+        self.shuffle(&mut slices);
+        Event::SlicesListed(slices)
+    }
+
+    /// An endpoint moves from one slice to another, in either order of the two updates.
+    fn moved(&mut self, model: &Model) -> Vec<Event> {
+        let (Some(mut from), Some(mut to)) = (self.known_slice(model), self.known_slice(model)) else {
+            return vec![Event::SliceApplied(self.new_slice())];
+        };
+        if from.name != to.name
+            && let Some(endpoint) = from.endpoints.pop()
+        {
+            to.endpoints.push(endpoint);
+        }
+        let mut updates = vec![Event::SliceApplied(from), Event::SliceApplied(to)];
+        self.shuffle(&mut updates);
+        updates
+    }
+
+    fn operator(&mut self) -> Event {
+        let service = self.service();
+        let address = self.address(false);
+        let endpoints = if self.chance(50) {
+            EndpointSelector::Address { service, address: (address, 80).into() }
+        } else {
+            EndpointSelector::Pod { service, pod: format!("pod-{address}").into() }
+        };
+        let state = if self.chance(40) { AdminState::Drain } else { AdminState::InService };
+        Event::AdminStateRequested { endpoints, state, by: "ann".into(), reason: String::new() }
+    }
+
+    pub(super) fn client(&mut self) -> IpAddr {
+        let number = self.rng.below(200) as u16;
+        if self.chance(30) {
+            [0x2001, 0xdb8, 1, 0, 0, 0, 0, number].into()
+        } else {
+            [192, 0, 2, number as u8].into()
+        }
+    }
+}

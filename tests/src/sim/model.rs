@@ -1,0 +1,264 @@
+//! The shadow model: everything worked out from scratch, in the plainest way, from the facts that were told.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use tidegate_core::{
+    AdminState, AdmissionMode, Conditions, EndpointSelector, Event, Policy, ServiceConfig, ServicePort,
+    Slice, SliceName, Tier, WhenNoneReady,
+};
+
+/// A pod's uid, or none.
+pub(super) type Uid = Option<Arc<str>>;
+
+/// The facts as they stand.
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) configs: BTreeMap<ServicePort, ServiceConfig>,
+    pub(super) slices: BTreeMap<SliceName, Slice>,
+    pub(super) synced: bool,
+    zone: Option<Arc<str>>,
+    node: Option<Arc<str>>,
+    requests: Vec<(EndpointSelector, AdminState, String)>,
+    /// At which change a slice first had a pod at an address.
+    arrivals: BTreeMap<(SliceName, IpAddr, Uid), u64>,
+    changes: u64,
+}
+
+/// What the model says of an endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Known {
+    pub(super) uid: Uid,
+    pub(super) conditions: Conditions,
+    pub(super) mode: AdmissionMode,
+    pub(super) drains: bool,
+    pub(super) weight: u16,
+    node_hints: Vec<Arc<str>>,
+    zone_hints: Vec<Arc<str>>,
+}
+
+/// What the model says of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Expected {
+    pub(super) present: BTreeMap<SocketAddr, Known>,
+    pub(super) eligible: BTreeMap<SocketAddr, u16>,
+    pub(super) tier: Tier,
+    pub(super) synced: bool,
+    pub(super) policy: Policy,
+    /// Whom a client of each family may get.
+    pub(super) for_v4: BTreeSet<SocketAddr>,
+    pub(super) for_v6: BTreeSet<SocketAddr>,
+    pub(super) ambiguous: bool,
+}
+
+impl Model {
+    /// Takes a fact in; false where it is known already.
+    pub(super) fn tell(&mut self, event: &Event) -> bool {
+        match event {
+            Event::ServicesConfigured(configs) => {
+                let configs = configs.iter().map(|config| (config.port.clone(), config.clone())).collect();
+                let is_new = self.configs != configs;
+                self.configs = configs;
+                is_new
+            }
+            Event::NodeIs { name, zone } => {
+                let is_new = (&self.node, &self.zone) != (name, zone);
+                (self.node, self.zone) = (name.clone(), zone.clone());
+                is_new
+            }
+            Event::SlicesListed(slices) => {
+                let mut is_new = !self.synced;
+                self.synced = true;
+                for slice in slices {
+                    is_new |= self.apply(slice);
+                }
+                let lacking = |name: &SliceName| !slices.iter().any(|slice| slice.name == *name);
+                let lacking: Vec<SliceName> =
+                    self.slices.keys().filter(|name| lacking(name)).cloned().collect();
+                for name in lacking {
+                    is_new |= self.delete(&name);
+                }
+                is_new
+            }
+            Event::SliceApplied(slice) => self.apply(slice),
+            Event::SliceDeleted(name) => self.delete(name),
+            Event::AdminStateRequested { endpoints, state, by, .. } => {
+                self.requests.push((endpoints.clone(), *state, by.clone()));
+                true
+            }
+            Event::EndpointEmptied(_) => true,
+        }
+    }
+
+    fn apply(&mut self, slice: &Slice) -> bool {
+        if self.slices.get(&slice.name) == Some(slice) {
+            return false;
+        }
+        self.changes += 1;
+        let has = |address: IpAddr, uid: &Uid| {
+            slice.endpoints.iter().any(|endpoint| endpoint.address == address && endpoint.pod_uid == *uid)
+        };
+        self.arrivals.retain(|(name, address, uid), _| *name != slice.name || has(*address, uid));
+        for endpoint in &slice.endpoints {
+            let key = (slice.name.clone(), endpoint.address, endpoint.pod_uid.clone());
+            self.arrivals.entry(key).or_insert(self.changes);
+        }
+        self.slices.insert(slice.name.clone(), slice.clone());
+        true
+    }
+
+    fn delete(&mut self, name: &SliceName) -> bool {
+        self.arrivals.retain(|(slice, _, _), _| slice != name);
+        self.slices.remove(name).is_some()
+    }
+
+    /// What follows for a configured service.
+    pub(super) fn expect(&self, port: &ServicePort) -> Option<Expected> {
+        let config = self.configs.get(port)?;
+        let ports: BTreeSet<_> =
+            self.slices_of(port).flat_map(|slice| &slice.ports).map(|port| &port.name).collect();
+        let ambiguous = config.fixed.is_none() && port.port.is_none() && ports.len() > 1;
+        let mut present = match &config.fixed {
+            Some(list) => fixed(list),
+            None => match port.port.as_ref().or_else(|| ports.first().copied()) {
+                Some(name) if !ambiguous => self.joined(port, name),
+                _ => BTreeMap::new(),
+            },
+        };
+        let last_resort = config.settings.when_none_ready == WhenNoneReady::ServingTerminating;
+        for (address, (known, pod)) in &mut present {
+            let operator = self.operator_drains(port, *address, pod.as_deref());
+            let Conditions { ready, serving, terminating } = known.conditions;
+            known.drains = operator || (terminating && !ready);
+            known.mode = match () {
+                () if operator => AdmissionMode::Closed,
+                () if ready => AdmissionMode::Open,
+                () if serving && terminating && last_resort => AdmissionMode::LastResort,
+                () => AdmissionMode::Closed,
+            };
+        }
+        let present: BTreeMap<_, _> =
+            present.into_iter().map(|(address, (known, _))| (address, known)).collect();
+        Some(self.choose(config, present, ambiguous))
+    }
+
+    fn choose(
+        &self,
+        config: &ServiceConfig,
+        present: BTreeMap<SocketAddr, Known>,
+        ambiguous: bool,
+    ) -> Expected {
+        let with = |mode| present.iter().filter(move |(_, known)| known.mode == mode);
+        let any_open = with(AdmissionMode::Open).next().is_some();
+        let chosen: Vec<_> =
+            if any_open { with(AdmissionMode::Open) } else { with(AdmissionMode::LastResort) }
+                .map(|(address, known)| (*address, known.clone()))
+                .collect();
+        let (v4, v6): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|(address, _)| address.is_ipv4());
+        let [v4, v6] = [v4, v6].map(|family| if any_open { self.near(family) } else { family });
+        let addresses = |family: &[(SocketAddr, Known)]| family.iter().map(|(address, _)| *address).collect();
+        let has_v4 = present.keys().any(SocketAddr::is_ipv4);
+        let has_v6 = present.keys().any(SocketAddr::is_ipv6);
+        let last_resort = !any_open && (!v4.is_empty() || !v6.is_empty());
+        Expected {
+            for_v4: addresses(if has_v6 && !has_v4 { &v6 } else { &v4 }),
+            for_v6: addresses(if has_v4 && !has_v6 { &v4 } else { &v6 }),
+            eligible: v4.iter().chain(&v6).map(|(address, known)| (*address, known.weight)).collect(),
+            tier: if last_resort { Tier::LastResort } else { Tier::Ready },
+            synced: self.synced || config.fixed.is_some(),
+            policy: config.settings.policy,
+            present,
+            ambiguous,
+        }
+    }
+
+    fn near(&self, all: Vec<(SocketAddr, Known)>) -> Vec<(SocketAddr, Known)> {
+        for (here, by_node) in [(&self.node, true), (&self.zone, false)] {
+            let hints =
+                |known: &Known| if by_node { known.node_hints.clone() } else { known.zone_hints.clone() };
+            let Some(here) = here else { continue };
+            let named: Vec<_> =
+                all.iter().filter(|(_, known)| hints(known).contains(here)).cloned().collect();
+            if all.iter().all(|(_, known)| !hints(known).is_empty()) && !named.is_empty() {
+                return named;
+            }
+        }
+        all
+    }
+
+    fn slices_of<'a>(&'a self, port: &'a ServicePort) -> impl Iterator<Item = &'a Slice> {
+        self.slices.values().filter(|slice| !slice.is_fqdn && slice.service.as_ref() == Some(&port.service))
+    }
+
+    /// S4: everything any slice says, sorted so that the best is last; one uid is as bad as its worst slice.
+    fn joined(&self, port: &ServicePort, name: &str) -> BTreeMap<SocketAddr, (Known, Uid)> {
+        let mut said: BTreeMap<SocketAddr, Vec<_>> = BTreeMap::new();
+        for slice in self.slices_of(port) {
+            let Some(number) = slice.ports.iter().find(|port| &*port.name == name) else { continue };
+            for endpoint in &slice.endpoints {
+                let arrival =
+                    self.arrivals[&(slice.name.clone(), endpoint.address, endpoint.pod_uid.clone())];
+                let key = SocketAddr::new(endpoint.address, number.number);
+                said.entry(key).or_default().push((endpoint, arrival, slice.name.clone()));
+            }
+        }
+        let winner = |all: Vec<(&tidegate_core::SliceEndpoint, u64, SliceName)>| {
+            let conditions_of = |uid: &Uid| {
+                let of_uid = || all.iter().filter(|(endpoint, ..)| endpoint.pod_uid == *uid);
+                Conditions {
+                    ready: of_uid().all(|(endpoint, ..)| endpoint.conditions.ready),
+                    serving: of_uid().all(|(endpoint, ..)| endpoint.conditions.serving),
+                    terminating: of_uid().any(|(endpoint, ..)| endpoint.conditions.terminating),
+                }
+            };
+            // Of equals the first: a slice may even have one pod twice.
+            let best = all.iter().rev().max_by_key(|(endpoint, arrival, slice)| {
+                let conditions = conditions_of(&endpoint.pod_uid);
+                let uid = Reverse(endpoint.pod_uid.clone());
+                (!conditions.terminating, conditions.ready, *arrival, Reverse(slice.clone()), uid)
+            });
+            let (endpoint, ..) = best.expect("a key has at least one");
+            let known = Known {
+                uid: endpoint.pod_uid.clone(),
+                conditions: conditions_of(&endpoint.pod_uid),
+                mode: AdmissionMode::Closed,
+                drains: false,
+                weight: 1,
+                node_hints: endpoint.node_hints.clone(),
+                zone_hints: endpoint.zone_hints.clone(),
+            };
+            (known, endpoint.pod_name.clone())
+        };
+        said.into_iter().map(|(key, all)| (key, winner(all))).collect()
+    }
+
+    fn operator_drains(&self, port: &ServicePort, address: SocketAddr, pod: Option<&str>) -> bool {
+        let means = |selector: &EndpointSelector| match selector {
+            EndpointSelector::Address { service, address: asked } => {
+                *service == port.service && *asked == address
+            }
+            EndpointSelector::Pod { service, pod: asked } => {
+                *service == port.service && pod.is_some_and(|pod| pod.ends_with(&format!("/{asked}")))
+            }
+        };
+        let last = self.requests.iter().rev().find(|(selector, ..)| means(selector));
+        last.is_some_and(|(_, state, _)| *state == AdminState::Drain)
+    }
+}
+
+fn fixed(list: &[tidegate_core::FixedEndpoint]) -> BTreeMap<SocketAddr, (Known, Uid)> {
+    let known = |weight| Known {
+        uid: None,
+        conditions: Conditions::default(),
+        mode: AdmissionMode::Closed,
+        drains: false,
+        weight,
+        node_hints: Vec::new(),
+        zone_hints: Vec::new(),
+    };
+    list.iter().rev().map(|endpoint| (endpoint.address, (known(endpoint.weight), None))).collect()
+}

@@ -1,0 +1,418 @@
+//! The world of a simulation: one table, several workers with snapshots of different age, flows that come and go.
+//!
+//! After each step everything that an operator or a worker can see is compared with the model.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use tidegate_core::{
+    AdmissionMode, Endpoint, EndpointId, Event, FlowKey, Output, Permit, PickState, Refusal, ServiceId,
+    ServicePort, ServiceSnapshot, Snapshot, Table, Tier, Timestamp, table::ServiceView,
+};
+
+use super::{
+    generate::Generator,
+    model::{Expected, Model},
+};
+
+/// A worker: the snapshot that it picks from, and its cursors.
+#[derive(Default)]
+struct Worker {
+    snapshot: Arc<Snapshot>,
+    cursors: BTreeMap<ServicePort, PickState>,
+}
+
+/// A flow: its permit, and the endpoint it had from the start.
+struct Flow {
+    permit: Permit,
+    endpoint: Arc<Endpoint>,
+}
+
+/// What a history came by: a simulation that never gets there shows nothing.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    flows: u64,
+    last_resort_flows: u64,
+    retries: u64,
+    stale_picks: u64,
+    gone_with_flows: u64,
+    drains_with_flows: u64,
+    ambiguous: u64,
+    came_back: u64,
+    narrowed_by_hints: u64,
+}
+
+impl Seen {
+    fn counts(&mut self) -> [&mut u64; 9] {
+        [
+            &mut self.flows,
+            &mut self.last_resort_flows,
+            &mut self.retries,
+            &mut self.stale_picks,
+            &mut self.gone_with_flows,
+            &mut self.drains_with_flows,
+            &mut self.ambiguous,
+            &mut self.came_back,
+            &mut self.narrowed_by_hints,
+        ]
+    }
+
+    /// Adds what another history came by.
+    pub(super) fn add(&mut self, mut other: Self) {
+        for (sum, count) in self.counts().into_iter().zip(other.counts()) {
+            *sum += *count;
+        }
+    }
+
+    /// How often the rarest of the situations came up.
+    pub(super) fn least(&mut self) -> u64 {
+        self.counts().into_iter().map(|count| *count).min().unwrap_or(0)
+    }
+}
+
+/// Everything in a simulation.
+pub(super) struct World {
+    generator: Generator,
+    model: Model,
+    table: Table,
+    now: Timestamp,
+    published: Arc<Snapshot>,
+    workers: Vec<Worker>,
+    flows: Vec<Flow>,
+    slots: BTreeMap<ServicePort, ServiceId>,
+    pub(super) seen: Seen,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut world = Self {
+            generator: Generator::new(seed),
+            model: Model::default(),
+            table: Table::new(seed),
+            now: Timestamp::from_millis(1),
+            published: Arc::default(),
+            workers: (0..3).map(|_| Worker::default()).collect(),
+            flows: Vec::new(),
+            slots: BTreeMap::new(),
+            seen: Seen::default(),
+        };
+        let configuration = world.generator.configuration();
+        world.tell(vec![configuration]);
+        if world.generator.chance(80) {
+            let list = world.generator.first_list();
+            world.tell(vec![list]);
+        }
+        world
+    }
+
+    /// One thing happens, and everything is checked.
+    pub(super) fn step(&mut self) {
+        match self.generator.rng.below(20) {
+            0..=6 => {
+                let facts = self.generator.facts(&self.model);
+                self.tell(facts);
+            }
+            7 => {
+                let repetition = self.generator.repetition(&self.model);
+                self.tell(vec![repetition]);
+            }
+            8 => {
+                let millis = [1, 999, 60_000, 100_000_000][self.generator.rng.below(4)];
+                self.now = self.now.after(Duration::from_millis(millis));
+                self.table.handle_tick(self.now);
+                self.poll();
+                self.check_after_tick();
+            }
+            9..=10 => {
+                let worker = self.generator.rng.below(self.workers.len());
+                self.workers[worker].snapshot = Arc::clone(&self.published);
+            }
+            11..=15 => {
+                if self.generator.chance(70) {
+                    let worker = self.generator.rng.below(self.workers.len());
+                    self.workers[worker].snapshot = Arc::clone(&self.published);
+                }
+                for _ in 0..1 + self.generator.rng.below(4) {
+                    self.open_flow();
+                }
+            }
+            _ => self.close_flow(),
+        }
+        self.check();
+    }
+
+    /// Ends all flows and checks that nothing is left of them.
+    pub(super) fn finish(&mut self) {
+        while !self.flows.is_empty() {
+            self.close_flow();
+        }
+        self.tell(vec![Event::ServicesConfigured(Vec::new())]);
+        self.table.handle_tick(self.now);
+        self.poll();
+        assert!(self.table.services().is_empty(), "nothing is configured and no flow is left");
+    }
+
+    fn tell(&mut self, facts: Vec<Event>) {
+        let before: BTreeMap<ServicePort, _> = self.expectations();
+        let generation = self.table.generation();
+        let snapshot = Arc::clone(&self.published);
+        let mut is_new = false;
+        for fact in facts {
+            is_new |= self.model.tell(&fact);
+            self.table.handle_event(fact, self.now);
+        }
+        let outputs = self.poll();
+        if !is_new {
+            assert_eq!(self.table.generation(), generation, "what is known is no change");
+            assert_eq!(outputs, 0, "what is known is nothing to tell");
+        }
+        // A service whose choice is as it was has the very same part of the snapshot.
+        for (port, expected) in self.expectations() {
+            let same = before.get(&port).is_some_and(|was| same_choice(was, &expected));
+            let (was, is) = (self.part(&snapshot, &port), self.part(&self.published, &port));
+            if same && let (Some(was), Some(is)) = (was, is) {
+                let reloaded = was.settings() != is.settings();
+                assert!(reloaded || Arc::ptr_eq(&was, &is), "{port} has not changed, yet it was built anew");
+            }
+        }
+    }
+
+    fn expectations(&self) -> BTreeMap<ServicePort, Expected> {
+        let expect = |port: &ServicePort| Some((port.clone(), self.model.expect(port)?));
+        self.model.configs.keys().filter_map(expect).collect()
+    }
+
+    fn part(&self, snapshot: &Snapshot, port: &ServicePort) -> Option<Arc<ServiceSnapshot>> {
+        snapshot.service(*self.slots.get(port)?).cloned()
+    }
+
+    /// Takes all outputs; returns how many there were.
+    fn poll(&mut self) -> usize {
+        let mut outputs = 0;
+        while let Some(output) = self.table.poll_output(self.now) {
+            match &output {
+                Output::Publish(snapshot) => {
+                    assert_eq!(outputs, 0, "a snapshot comes ahead of everything else");
+                    assert_eq!(snapshot.generation(), self.published.generation() + 1);
+                    self.published = Arc::clone(snapshot);
+                }
+                Output::EndpointGone { endpoint, .. } => assert!(endpoint.admission().flows() > 0),
+                Output::EndpointBack { .. } => self.seen.came_back += 1,
+                Output::Notice(_) => {}
+            }
+            outputs += 1;
+        }
+        assert_eq!(self.table.generation(), self.published.generation());
+        for port in self.model.configs.keys() {
+            let slot = self.table.service_id(port).expect("a configured service has a slot");
+            let known = *self.slots.entry(port.clone()).or_insert(slot);
+            assert_eq!(known, slot, "a slot never changes");
+        }
+        outputs
+    }
+
+    fn open_flow(&mut self) {
+        let at = self.generator.rng.below(self.slots.len());
+        let Some((port, slot)) = self.slots.iter().nth(at).map(|(port, slot)| (port.clone(), *slot)) else {
+            return;
+        };
+        let client = self.generator.client();
+        let worker = self.generator.rng.below(self.workers.len());
+        let is_current = self.workers[worker].snapshot.generation() == self.published.generation();
+        let Some(service) = self.workers[worker].snapshot.service(slot).cloned() else { return };
+        let state = self.workers[worker].cursors.entry(port.clone()).or_default();
+        let key = FlowKey { client };
+        let mut tried: Vec<Arc<Endpoint>> = Vec::new();
+        let expected = self.model.expect(&port);
+        loop {
+            match service.admit(&key, &tried, state, &mut self.generator.rng, self.now) {
+                Ok(permit) => {
+                    let endpoint = Arc::clone(permit.endpoint());
+                    let expected = expected.as_ref().expect("a service that was given up takes no flow");
+                    let known =
+                        expected.present.get(&endpoint.address()).expect("a flow went to one that is gone");
+                    assert_eq!(
+                        known.uid,
+                        endpoint.identity().pod_uid,
+                        "a flow went to the address's old pod"
+                    );
+                    let may = known.mode == AdmissionMode::Open
+                        || (known.mode == AdmissionMode::LastResort && service.tier() == Tier::LastResort);
+                    assert!(may && !expected.ambiguous, "a flow went to {endpoint:?}, which is {known:?}");
+                    assert!(!tried.iter().any(|other| Arc::ptr_eq(other, &endpoint)), "never the same twice");
+                    if is_current {
+                        let allowed = if client.is_ipv4() { &expected.for_v4 } else { &expected.for_v6 };
+                        assert!(allowed.contains(&endpoint.address()), "{} for {client}", endpoint.address());
+                    }
+                    if self.generator.rng.below(5) == 0 {
+                        // The connect failed: this one's permit goes, and another endpoint is asked.
+                        self.seen.retries += 1;
+                        tried.push(endpoint);
+                        drop(permit);
+                        continue;
+                    }
+                    self.seen.flows += 1;
+                    self.seen.stale_picks += u64::from(!is_current);
+                    self.seen.last_resort_flows += u64::from(known.mode == AdmissionMode::LastResort);
+                    self.flows.push(Flow { permit, endpoint });
+                }
+                Err(refusal) if is_current => {
+                    let expected = expected.as_ref().expect("it is in the current snapshot");
+                    let allowed = if client.is_ipv4() { &expected.for_v4 } else { &expected.for_v6 };
+                    let reason = match (expected.synced, tried.is_empty()) {
+                        (false, _) => Refusal::NotSynced,
+                        (true, true) => Refusal::NoneReady,
+                        (true, false) => Refusal::AllTried,
+                    };
+                    assert_eq!(refusal, reason);
+                    let left = expected.synced && allowed.len() > tried.len();
+                    assert!(
+                        !left,
+                        "refused, though {allowed:?} may take flows and {} were tried",
+                        tried.len()
+                    );
+                }
+                Err(_) => {}
+            }
+            return;
+        }
+    }
+
+    fn close_flow(&mut self) {
+        if self.flows.is_empty() {
+            return;
+        }
+        let Flow { permit, endpoint } = self.flows.swap_remove(self.generator.rng.below(self.flows.len()));
+        assert!(Arc::ptr_eq(permit.endpoint(), &endpoint));
+        let was_last = permit.release();
+        // Now and then a report is lost, or comes for nothing.
+        if (was_last && !self.generator.chance(20)) || self.generator.chance(5) {
+            self.table.handle_event(Event::EndpointEmptied(endpoint.id()), self.now);
+            self.poll();
+        }
+    }
+
+    fn check(&mut self) {
+        let views = self.table.services();
+        for (port, expected) in self.expectations() {
+            let view = views.iter().find(|view| view.port == port).expect("a configured service has a view");
+            assert!(view.configured);
+            check_service(view, &expected);
+            let part = self.part(&self.published, &port).expect("a configured service is published");
+            let eligible: BTreeSet<_> = part.endpoints().map(|endpoint| endpoint.address()).collect();
+            assert_eq!(eligible, expected.eligible.keys().copied().collect(), "{port}");
+        }
+        self.check_flows(&views);
+        self.look(&views);
+    }
+
+    fn look(&mut self, views: &[ServiceView]) {
+        for view in views {
+            for endpoint in &view.endpoints {
+                let has_flows = endpoint.endpoint.admission().flows() > 0;
+                self.seen.gone_with_flows += u64::from(has_flows && endpoint.conditions.is_none());
+                self.seen.drains_with_flows += u64::from(has_flows && endpoint.drain.is_some());
+            }
+        }
+        for expected in self.expectations().values() {
+            let open = expected.present.values().filter(|known| known.mode == AdmissionMode::Open).count();
+            let narrowed = expected.tier == Tier::Ready && expected.eligible.len() < open;
+            self.seen.narrowed_by_hints += u64::from(narrowed);
+            self.seen.ambiguous += u64::from(expected.ambiguous);
+        }
+    }
+
+    /// Every flow is counted, once, on the endpoint it has, and that endpoint can be seen.
+    fn check_flows(&self, views: &[ServiceView]) {
+        let mut counted: BTreeMap<EndpointId, u64> = BTreeMap::new();
+        for flow in &self.flows {
+            assert!(Arc::ptr_eq(flow.permit.endpoint(), &flow.endpoint), "a flow never changes its endpoint");
+            *counted.entry(flow.endpoint.id()).or_default() += 1;
+        }
+        let mut identities = BTreeSet::new();
+        for view in views {
+            for endpoint in view.endpoints.iter().map(|view| &view.endpoint) {
+                let flows = counted.remove(&endpoint.id()).unwrap_or(0);
+                assert_eq!(endpoint.admission().flows(), flows, "{endpoint:?}");
+                let is_new = identities.insert((view.port.clone(), endpoint.identity().clone()));
+                assert!(is_new, "two endpoints with one identity");
+                assert_eq!(
+                    self.table.endpoint(endpoint.id()).map(|endpoint| endpoint.id()),
+                    Some(endpoint.id())
+                );
+            }
+        }
+        assert!(counted.is_empty(), "flows on endpoints that cannot be seen: {counted:?}");
+    }
+
+    /// A tick finds all that reports did not tell.
+    fn check_after_tick(&self) {
+        for view in self.table.services() {
+            for endpoint in &view.endpoints {
+                let flows = endpoint.endpoint.admission().flows();
+                assert!(
+                    flows > 0 || (endpoint.conditions.is_some() && view.configured),
+                    "{endpoint:?} has no reason"
+                );
+                if let Some(drain) = &endpoint.drain {
+                    assert_eq!(drain.drained.is_some(), flows == 0, "{endpoint:?}");
+                }
+            }
+        }
+    }
+}
+
+fn same_choice(was: &Expected, is: &Expected) -> bool {
+    let identities = |expected: &Expected| -> Vec<_> {
+        let eligible = expected.eligible.keys();
+        eligible.map(|address| (*address, expected.present[address].uid.clone())).collect()
+    };
+    let families = |expected: &Expected| {
+        let addresses = || expected.present.keys();
+        (addresses().any(SocketAddr::is_ipv4), addresses().any(SocketAddr::is_ipv6))
+    };
+    was.eligible == is.eligible
+        && was.tier == is.tier
+        && was.synced == is.synced
+        && was.policy == is.policy
+        && identities(was) == identities(is)
+        && families(was) == families(is)
+        && !was.ambiguous
+        && !is.ambiguous
+}
+
+fn check_service(view: &ServiceView, expected: &Expected) {
+    assert_eq!(view.eligible, expected.eligible.len());
+    assert_eq!(view.last_resort, expected.tier == Tier::LastResort);
+    let mut present = expected.present.clone();
+    for endpoint in &view.endpoints {
+        let admission = endpoint.endpoint.admission();
+        if let Some(drain) = &endpoint.drain {
+            assert!(drain.drained.is_none() || admission.flows() == 0, "drained only at zero");
+        }
+        let Some(conditions) = endpoint.conditions else {
+            assert_eq!(admission.mode(), AdmissionMode::Closed, "{endpoint:?} is gone");
+            assert!(!endpoint.eligible);
+            continue;
+        };
+        if expected.ambiguous {
+            // Whoever is still known from before takes nothing.
+            assert_eq!((admission.mode(), endpoint.eligible), (AdmissionMode::Closed, false));
+            continue;
+        }
+        let address = endpoint.endpoint.address();
+        let known =
+            present.remove(&address).unwrap_or_else(|| panic!("nobody said that {endpoint:?} is there"));
+        assert_eq!(endpoint.endpoint.identity().pod_uid, known.uid);
+        assert_eq!(conditions, known.conditions);
+        assert_eq!(admission.mode(), known.mode, "{endpoint:?}");
+        assert_eq!(endpoint.eligible, expected.eligible.contains_key(&address), "{endpoint:?}");
+        assert_eq!(endpoint.drain.is_some(), known.drains, "{endpoint:?}");
+        assert_eq!(endpoint.weight, known.weight);
+    }
+    assert!(present.is_empty(), "{present:?} are not there");
+}

@@ -1,4 +1,4 @@
-//! The endpoints behind every proxy: one thread, many addresses.
+//! The endpoints behind every proxy: many addresses, one thread.
 //!
 //! There are two kinds. An *echo* endpoint returns what it reads. A *supply* endpoint reads requests of eight bytes,
 //! each a count, and sends that many bytes of the [`pattern`]; a client that asks ahead never lets it pause.
@@ -27,7 +27,7 @@ pub(crate) enum Kind {
     Supply,
 }
 
-/// The running endpoints; they end when this is dropped.
+/// The running endpoints. A thread of their own ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     echo: Vec<SocketAddr>,
@@ -38,8 +38,16 @@ pub(crate) struct Endpoints {
 }
 
 impl Endpoints {
-    /// Starts them on `core`, or anywhere.
-    pub(crate) fn start(core: Option<usize>) -> anyhow::Result<Self> {
+    /// Starts them on the calling runtime: where clients and endpoints have one core between them, two threads would
+    /// only hand it to and fro.
+    pub(crate) fn here() -> anyhow::Result<Self> {
+        let open = Arc::new(AtomicUsize::new(0));
+        let (echo, supply) = listen_all(&open)?;
+        Ok(Self { echo, supply, open, stop: None, thread: None })
+    }
+
+    /// Starts them on a thread of their own.
+    pub(crate) fn on_core(core: usize) -> anyhow::Result<Self> {
         let open = Arc::new(AtomicUsize::new(0));
         let (stop, stopped) = oneshot::channel();
         let (bound, addresses) = mpsc::channel();
@@ -84,29 +92,29 @@ impl Drop for Endpoints {
     }
 }
 
-type Bound = anyhow::Result<(Vec<SocketAddr>, Vec<SocketAddr>)>;
+/// The addresses of the echo and of the supply endpoints.
+type Addresses = (Vec<SocketAddr>, Vec<SocketAddr>);
 
 fn serve(
-    core: Option<usize>,
+    core: usize,
     open: &Arc<AtomicUsize>,
-    bound: &mpsc::Sender<Bound>,
+    bound: &mpsc::Sender<anyhow::Result<Addresses>>,
     stopped: oneshot::Receiver<()>,
 ) -> anyhow::Result<()> {
-    if let Some(core) = core {
-        cores::pin(core)?;
-    }
+    cores::pin(core)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let echo = listen_all(Kind::Echo, open)?;
-        let supply = listen_all(Kind::Supply, open)?;
-        let _ = bound.send(Ok((echo, supply)));
+        let _ = bound.send(Ok(listen_all(open)?));
         let _ = stopped.await;
         Ok(())
     })
 }
 
-fn listen_all(kind: Kind, open: &Arc<AtomicUsize>) -> io::Result<Vec<SocketAddr>> {
-    (1..=PER_KIND).map(|number| listen(kind, number, open.clone())).collect()
+fn listen_all(open: &Arc<AtomicUsize>) -> anyhow::Result<Addresses> {
+    let all = |kind| (1..=PER_KIND).map(|number| listen(kind, number, open.clone())).collect();
+    let echo: io::Result<_> = all(Kind::Echo);
+    let supply: io::Result<_> = all(Kind::Supply);
+    Ok((echo.context("an endpoint cannot listen")?, supply.context("an endpoint cannot listen")?))
 }
 
 fn listen(kind: Kind, number: u8, open: Arc<AtomicUsize>) -> io::Result<SocketAddr> {

@@ -46,7 +46,7 @@ async fn misbehave(mut stream: TcpStream, fashion: Fashion) {
 
 #[tokio::test]
 async fn sound_endpoints_give_no_fault() {
-    let endpoints = Endpoints::start(None).unwrap();
+    let endpoints = Endpoints::here().unwrap();
     let supplied = Clients::of(endpoints.addresses(Kind::Supply));
     bulk(&supplied, 2, Duration::ZERO).await;
     assert_eq!(supplied.faults(), Vec::<String>::new());

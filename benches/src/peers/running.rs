@@ -16,6 +16,12 @@ use crate::cores::{self, Cores};
 /// How long a proxy may take until it accepts.
 const START: Duration = Duration::from_secs(10);
 
+/// Lines of a proxy's output that are shown when something is wrong.
+const LINES: usize = 20;
+
+/// How long an end may take that has begun.
+const END: Duration = Duration::from_secs(1);
+
 /// A started proxy. Dropping it ends its processes, and only those: they are a process group of their own.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -74,16 +80,26 @@ impl Running {
         self.child.id()
     }
 
-    /// What it has printed.
+    /// The last lines that it has printed.
     pub(crate) fn output(&self) -> String {
-        fs::read(self.directory.path().join("output"))
-            .map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_owned())
-            .unwrap_or_default()
+        let bytes = fs::read(self.directory.path().join("output")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
 
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
+    }
+
+    /// How it ended, after what looks like an end: the last thread may be gone a moment after the first.
+    pub(crate) async fn end(&mut self) -> Option<ExitStatus> {
+        let until = Instant::now() + END;
+        while self.ended().is_none() && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.ended()
     }
 
     async fn accepts(&mut self) -> anyhow::Result<()> {

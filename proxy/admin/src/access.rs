@@ -136,3 +136,6 @@ fn is_same_origin(origin: &HeaderValue, host: &Authority) -> bool {
     let authority = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
     authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host.as_str()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,8 @@ pub mod listener;
 pub mod metrics;
 mod probe;
 mod refusal;
+#[cfg(test)]
+mod rig;
 mod router;
 mod serve;
 mod state;

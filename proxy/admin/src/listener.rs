@@ -155,3 +155,6 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

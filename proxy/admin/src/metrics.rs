@@ -44,3 +44,6 @@ fn encode(scrape: Scrape) -> Result<String, fmt::Error> {
 fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,3 +77,6 @@ async fn wrong_method(method: Method, uri: Uri) -> Refusal {
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, format!("`{}` does not take {method}", uri.path()))
         .remedy("changes are POST with a JSON body, everything else is GET")
 }
+
+#[cfg(test)]
+mod tests;

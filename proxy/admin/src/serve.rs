@@ -8,7 +8,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tower::Service;
@@ -41,54 +41,53 @@ pub async fn serve(listener: AdminListener, state: AdminState) -> io::Result<()>
     };
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     match listener.socket {
-        Socket::Tcp(socket) => {
-            let socket = TcpListener::from_std(socket)?;
-            accept(&router, &slots, async || {
-                let (stream, remote) = socket.accept().await?;
+        Socket::Tcp(socket) => serve_tcp(TcpListener::from_std(socket)?, router, slots).await,
+        Socket::Unix(socket, _file) => serve_unix(UnixListener::from_std(socket)?, router, slots).await,
+    }
+}
+
+async fn serve_tcp(socket: TcpListener, router: Router, slots: Arc<Semaphore>) -> io::Result<()> {
+    loop {
+        let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
+        match socket.accept().await {
+            Ok((stream, remote)) => {
                 let local = stream.local_addr().ok().map(|local| local.ip());
-                Ok((stream, Peer { name: remote.to_string(), local }))
-            })
-            .await
-        }
-        Socket::Unix(socket, _file) => {
-            let socket = UnixListener::from_std(socket)?;
-            accept(&router, &slots, async || {
-                let (stream, _) = socket.accept().await?;
-                let name = match stream.peer_cred() {
-                    Ok(peer) => format!("uid {}", peer.uid()),
-                    Err(_) => "unix socket".to_owned(),
-                };
-                Ok((stream, Peer { name, local: None }))
-            })
-            .await
+                begin(stream, router.clone(), Peer { name: remote.to_string(), local }, slot);
+            }
+            Err(error) => rest(&error).await,
         }
     }
 }
 
-async fn accept<Stream>(
-    router: &Router,
-    slots: &Arc<Semaphore>,
-    accept: impl AsyncFn() -> io::Result<(Stream, Peer)>,
-) -> io::Result<()>
+async fn serve_unix(socket: UnixListener, router: Router, slots: Arc<Semaphore>) -> io::Result<()> {
+    loop {
+        let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
+        match socket.accept().await {
+            Ok((stream, _)) => {
+                let name = match stream.peer_cred() {
+                    Ok(peer) => format!("uid {}", peer.uid()),
+                    Err(_) => "unix socket".to_owned(),
+                };
+                begin(stream, router.clone(), Peer { name, local: None }, slot);
+            }
+            Err(error) => rest(&error).await,
+        }
+    }
+}
+
+fn begin<Stream>(stream: Stream, router: Router, peer: Peer, slot: OwnedSemaphorePermit)
 where
     Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    loop {
-        let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-        match accept().await {
-            Ok((stream, peer)) => {
-                let router = router.clone();
-                drop(tokio::spawn(async move {
-                    serve_connection(stream, router, peer).await;
-                    drop(slot);
-                }));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "admin listener cannot accept");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    drop(tokio::spawn(async move {
+        serve_connection(stream, router, peer).await;
+        drop(slot);
+    }));
+}
+
+async fn rest(error: &io::Error) {
+    tracing::warn!(%error, "admin listener cannot accept");
+    sleep(ACCEPT_PAUSE).await;
 }
 
 /// Serves one connection to its end.
@@ -114,3 +113,6 @@ where
         tracing::debug!(%error, "admin connection ended early");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,7 @@ impl Out<'_> {
 
     /// Durations by size.
     pub(super) fn histogram(&mut self, metric: &Metric, histogram: &Histogram) -> fmt::Result {
-        let bounds = Histogram::BOUNDS.iter().map(|bound| seconds(*bound)).chain([f64::MAX]);
+        let bounds = Histogram::BOUNDS.iter().map(|bound| seconds(*bound)).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(histogram.counts()).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = seconds(histogram.sum());

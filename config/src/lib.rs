@@ -2,8 +2,8 @@
 //!
 //! [`load`] reads a file, [`parse`] a text; both answer with a [`Loaded`]: a checked [`Configuration`] of typed
 //! values and the warnings that go with it, or a [`LoadError`] that names every finding by line, column and field.
-//! [`Configuration::explain`] prints the effective configuration with every default filled in, [`plan`] says in words
-//! what a reload from one configuration to another would do, and [`schema`] is the same shape for editors.
+//! [`Configuration::explain`] prints the effective configuration with every default filled in, [`plan()`] says in words
+//! what a reload from one configuration to another would do, and [`schema()`] is the same shape for editors.
 //!
 //! Not decided here: whether a path exists, an address can be bound or a token is good. That is for those who open
 //! them. Where to go next: `document` is the shape as it is written, `validate` turns it into `configuration`.

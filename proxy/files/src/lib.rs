@@ -2,7 +2,7 @@
 //!
 //! [`directory::follow`] reads a directory of slice files and goes on to tell what changes in it, as
 //! [`tidegate_core::Event`]s. [`watch::watch_file`] tells that a file may have changed. [`document`] is from the text
-//! of a file to slices, [`slice`] from one object to a [`tidegate_core::Slice`].
+//! of a file to slices, [`mod@slice`] from one object to a [`tidegate_core::Slice`].
 //!
 //! Foreign types (a YAML node, a JSON value, a file system event) end here. Not decided here: what a slice means for
 //! flows; that is the table's business.

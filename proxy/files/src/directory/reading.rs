@@ -53,12 +53,12 @@ pub(super) fn read_file(path: &Path) -> Reading {
                 slices: content.slices,
                 ignored_objects: content.ignored_objects,
             }),
-            Err(error) => Reading::Invalid { error: error.to_string(), fingerprint: fingerprint(&bytes) },
+            Err(error) => Reading::Invalid { error: shown(&error), fingerprint: fingerprint(&bytes) },
         },
         Ok(None) => Reading::Unsettled,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Reading::Gone,
         Err(error) => {
-            let error = error.to_string();
+            let error = shown(&error);
             Reading::Invalid { fingerprint: fingerprint(error.as_bytes()), error }
         }
     }
@@ -83,6 +83,12 @@ fn read_bytes(path: &Path) -> io::Result<Option<(Vec<u8>, SystemTime)>> {
         }
     }
     Ok(None)
+}
+
+/// An error may quote the file: as much of it as a status line can show, and nothing that would steer a terminal.
+fn shown(error: &dyn std::error::Error) -> String {
+    const SHOWN: usize = 500;
+    error.to_string().chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn fingerprint(bytes: &[u8]) -> u64 {

@@ -110,7 +110,7 @@ impl Source {
             } else {
                 self.read_changed(news)
             };
-            if outcome.and_then(|()| self.tell_gone()).is_err() {
+            if outcome.and_then(|()| self.tell_gone(Instant::now())).is_err() {
                 return;
             }
             self.report();
@@ -159,8 +159,7 @@ impl Source {
     }
 
     /// Tells which slices have been gone for long enough.
-    fn tell_gone(&mut self) -> Result<(), Closed> {
-        let now = Instant::now();
+    fn tell_gone(&mut self, now: Instant) -> Result<(), Closed> {
         let due: Vec<_> = self.leaving.extract_if(.., |_, since| *since + LINGER <= now).collect();
         for (name, since) in due {
             if !self.inventory.has(&name) {
@@ -265,3 +264,6 @@ impl Source {
         };
     }
 }
+
+#[cfg(test)]
+mod tests;

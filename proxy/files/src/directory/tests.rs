@@ -402,3 +402,16 @@ fn the_thread_ends_with_its_follower_or_its_receiver() {
         thread::yield_now();
     }
 }
+
+/// What an error quotes of a file can be shown on a terminal.
+#[test]
+fn an_error_quotes_little_and_nothing_harmful() {
+    let followed = Followed::listed(|directory| {
+        let text = slice("a", "10.0.0.1").replace("IPv4", &format!("\"\\e[2J\\n{}\"", "x".repeat(10_000)));
+        fs::write(directory.join("web.yaml"), text).unwrap();
+    });
+    let report = followed.report();
+    let error = &report.invalid[0].error;
+    assert!(error.contains("addressType") && error.len() <= 500, "{error}");
+    assert!(!error.chars().any(char::is_control), "{error:?}");
+}

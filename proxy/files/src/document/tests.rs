@@ -130,6 +130,17 @@ fn fixtures() -> Vec<PathBuf> {
     paths
 }
 
+/// The slices that belong to the example of a configuration.
+#[test]
+fn the_example_is_read() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../config/examples/endpoints/web.yaml");
+    let content = read(&fs::read(path).unwrap()).unwrap();
+    let ports: Vec<_> =
+        content.slices.iter().map(|slice| (slice.ports[0].number, slice.endpoints.len())).collect();
+    assert_eq!(ports, [(8081, 1), (8082, 1)]);
+    assert!(content.slices.iter().all(|slice| slice.service.as_ref().unwrap().to_string() == "default/web"));
+}
+
 /// Every list that a real API server gave is a slice file as it stands.
 #[test]
 fn recorded_lists_are_read() {

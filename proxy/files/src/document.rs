@@ -1,7 +1,7 @@
 //! From the text of a slice file to its slices: YAML of one or many documents, or JSON, with or without lists.
 
 use serde_json::Value;
-use serde_saphyr::{budget, options};
+use serde_saphyr::{alias_limits, budget, options};
 use tidegate_core::Slice;
 
 use crate::slice::{InvalidSlice, from_json};
@@ -113,6 +113,7 @@ fn documents(text: &str) -> Result<Vec<Value>, InvalidFile> {
             max_nodes: 5_000_000,
             max_events: 20_000_000,
         },
+        alias_limits: alias_limits! { max_total_replayed_events: 200_000 },
         with_snippet: false,
     };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {

@@ -45,10 +45,12 @@ struct Replay {
     raw: BTreeMap<String, Value>,
     eligible: BTreeMap<ServicePort, BTreeSet<SocketAddr>>,
     timeline: String,
+    zone: Option<&'static str>,
 }
 
 impl Replay {
-    fn new() -> Self {
+    /// A replay by a node in this zone.
+    fn new(zone: Option<&'static str>) -> Self {
         let mut table = Table::new(1);
         let config = |(service, name)| ServiceConfig {
             port: port(service, name),
@@ -57,8 +59,9 @@ impl Replay {
         };
         let configs = SERVICES.into_iter().map(config).collect();
         table.handle_event(Event::ServicesConfigured(configs), Timestamp::default());
+        table.handle_event(Event::NodeIs { name: None, zone: zone.map(Into::into) }, Timestamp::default());
         while table.poll_output(Timestamp::default()).is_some() {}
-        Self { table, raw: BTreeMap::new(), eligible: BTreeMap::new(), timeline: String::new() }
+        Self { table, raw: BTreeMap::new(), eligible: BTreeMap::new(), timeline: String::new(), zone }
     }
 
     /// A whole list takes the place of everything.
@@ -102,7 +105,7 @@ impl Replay {
         let mut changed = Vec::new();
         for (service, name) in SERVICES {
             let port = port(service, name);
-            let expected = eligible_by_rule(&self.raw, service, name);
+            let expected = eligible_by_rule(&self.raw, service, name, self.zone);
             assert_eq!(self.eligible_in_table(&port), expected, "{port} after {what}");
             if self.eligible.insert(port, expected.clone()).as_ref() != Some(&expected) {
                 changed.push((service, expected));
@@ -147,9 +150,15 @@ impl Replay {
     }
 }
 
-/// The plain rule: every address of a slice of the Service whose endpoint does not say that it is not ready.
-fn eligible_by_rule(raw: &BTreeMap<String, Value>, service: &str, port: &str) -> BTreeSet<SocketAddr> {
-    let mut eligible = BTreeSet::new();
+/// The plain rule: every address of a slice of the Service whose endpoint does not say that it is not ready; of those,
+/// the ones hinted for this zone, if all are hinted and some for this zone.
+fn eligible_by_rule(
+    raw: &BTreeMap<String, Value>,
+    service: &str,
+    port: &str,
+    zone: Option<&str>,
+) -> BTreeSet<SocketAddr> {
+    let mut ready = Vec::new();
     for slice in raw.values() {
         if slice["metadata"]["labels"]["kubernetes.io/service-name"] != service {
             continue;
@@ -160,12 +169,18 @@ fn eligible_by_rule(raw: &BTreeMap<String, Value>, service: &str, port: &str) ->
                 if endpoint["conditions"]["ready"] != false {
                     let address =
                         endpoint["addresses"][0].as_str().expect("an address").parse().expect("an IP");
-                    eligible.insert(SocketAddr::new(address, u16::try_from(number).expect("a port")));
+                    let address = SocketAddr::new(address, u16::try_from(number).expect("a port"));
+                    ready.push((address, endpoint["hints"]["forZones"].to_string()));
                 }
             }
         }
     }
-    eligible
+    let zone = zone.map(|zone| format!("{{\"name\":\"{zone}\"}}"));
+    let is_near = |hints: &str| zone.as_ref().is_some_and(|zone| hints.contains(zone));
+    let by_hints =
+        ready.iter().all(|(_, hints)| hints != "null") && ready.iter().any(|(_, hints)| is_near(hints));
+    let chosen = ready.iter().filter(|(_, hints)| !by_hints || is_near(hints));
+    chosen.map(|(address, _)| *address).collect()
 }
 
 fn items(list: &str) -> Vec<Value> {
@@ -179,7 +194,7 @@ fn lines(stream: &str) -> Vec<Value> {
 
 /// Replays a list and the watch that follows it.
 fn replay(name: &str, list: &str, relist: Option<&str>) {
-    let mut replay = Replay::new();
+    let mut replay = Replay::new(None);
     replay.list("list", &items(list));
     for (line, number) in lines(&format!("endpointslice-{name}.jsonl")).iter().zip(1..) {
         replay.watch(number, line);
@@ -223,10 +238,21 @@ replays! {
         Some("endpointslice-apiserver-restart-relist-after-2.json");
 }
 
+/// The same recording seen from one zone: hints choose while every ready endpoint has one, and are ignored else.
+#[test]
+fn zone_hints_in_a_zone() {
+    let mut replay = Replay::new(Some("zone-a"));
+    replay.list("list", &items("endpointslice-zone-hints-list.json"));
+    for (line, number) in lines("endpointslice-zone-hints.jsonl").iter().zip(1..) {
+        replay.watch(number, line);
+    }
+    replay.finish("zone-hints-in-zone-a");
+}
+
 /// B5: a watch that begins with the state as ADDED lines is a list once its bookmark says so.
 #[test]
 fn a_watch_list() {
-    let mut replay = Replay::new();
+    let mut replay = Replay::new(None);
     let mut initial = Vec::new();
     for (line, number) in lines("endpointslice-watchlist.jsonl").iter().zip(1..) {
         if line["type"] == "ADDED" {
@@ -248,7 +274,7 @@ fn a_watch_list() {
 fn a_watch_from_the_beginning() {
     let added = lines("endpointslice-watch-from-0.jsonl");
     let objects: Vec<Value> = added.iter().map(|line| line["object"].clone()).collect();
-    let mut replay = Replay::new();
+    let mut replay = Replay::new(None);
     replay.list("list", &objects);
     let generation = replay.table.generation();
     for (line, number) in added.iter().zip(1..) {
@@ -261,7 +287,7 @@ fn a_watch_from_the_beginning() {
 /// Bookmarks and errors alone change nothing, though nobody answers them.
 #[test]
 fn bookmarks_and_errors_change_nothing() {
-    let mut replay = Replay::new();
+    let mut replay = Replay::new(None);
     replay.list("list", &items("endpointslice-list.json"));
     let generation = replay.table.generation();
     for stream in ["endpointslice-watch-idle.jsonl", "endpointslice-watch-expired.jsonl"] {

@@ -5,8 +5,9 @@
 //! together, when the owner asks what to do ([`Table::poll_output`]). Not decided here: which endpoint a flow gets
 //! (`snapshot`), and when to ask.
 //!
-//! Inside: `slices` keeps what sources said, `join` makes a list of it, `service` gives the list its identities,
-//! `eligible` chooses, `publish` acts, `drain` counts down, `operators` keeps requests, `view` is for people.
+//! Inside: `slices` keeps what sources said, `join` makes a list of it (`source`: or configuration has one), `service`
+//! gives the list its identities, `touch` remembers what to look at, `eligible` chooses, `publish` acts, `drain` counts
+//! down, `operators` keeps requests, `configure` says which services there are, `view` is for people.
 
 mod configure;
 mod drain;

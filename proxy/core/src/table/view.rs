@@ -91,7 +91,9 @@ impl Table {
                 view.eligible = eligible.next_if(|next| next.id() == view.endpoint.id()).is_some();
             }
         }
-        endpoints.extend(service.gone.values().map(|entry| self.endpoint_view(service, entry, None)));
+        let mut gone: Vec<&Entry> = service.gone.values().collect();
+        gone.sort_by_key(|entry| entry.endpoint.address());
+        endpoints.extend(gone.into_iter().map(|entry| self.endpoint_view(service, entry, None)));
         ServiceView {
             port: service.port.clone(),
             settings: Arc::clone(&service.settings),

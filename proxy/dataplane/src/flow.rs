@@ -2,9 +2,13 @@
 //!
 //! accept (in `accept`) -> pick an endpoint and enter its admission -> connect (`connect`) -> relay (`relay`) ->
 //! termination -> counters, log line, permit released -> was it the last flow of a draining endpoint?
+//!
+//! A flow's task is its memory for as long as it is idle, so what only some moments need is boxed for that moment:
+//! the connect at the beginning, the delivery before a reset at the end.
 
 use std::{
     future::poll_fn,
+    io,
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     pin::Pin,
@@ -14,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate_core::{FlowState, Party, Permit, Phase, ServiceSettings, Termination};
+use tidegate_core::{FlowState, Party, Permit, Phase, ServiceSettings, Termination, Timestamp};
 use tidegate_sys::{FrozenFlow, socket};
 use tokio::time::{Instant, Sleep};
 
@@ -36,110 +40,99 @@ pub(crate) fn begin(worker: &Rc<Worker>, target: &Rc<Target>, client: OwnedFd, a
     target.counters.opened.add(1);
     match pick(worker, &flow, &[]) {
         Ok((permit, settings)) => {
-            tokio::task::spawn_local(serve(Rc::clone(worker), flow, client, permit, settings));
+            let opening = open(Rc::clone(worker), Rc::clone(&flow), client, permit, settings);
+            tokio::task::spawn_local(live(Rc::clone(worker), flow, Box::pin(opening)));
         }
         Err(termination) => {
             // Where the option is refused the close sends a FIN instead, which is all that is left to do.
             let _ = socket::reset_on_close(client.as_fd());
             drop(client);
-            end(worker, &flow, None, termination);
+            end(worker, &flow, termination);
         }
     }
 }
 
-/// Goes on with a flow that was frozen elsewhere; it stays pinned to its endpoint, whatever the endpoint's state.
-pub(crate) fn resume(
-    worker: &Rc<Worker>,
-    target: &Rc<Target>,
-    frozen: FrozenFlow,
-    permit: Permit,
-    settings: Arc<ServiceSettings>,
-) -> std::io::Result<()> {
-    let now = worker.now();
-    let ago = |age: Duration| {
-        let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
-        tidegate_core::Timestamp::from_nanos(now.as_nanos().saturating_sub(age))
-    };
-    let relay = Relay {
-        client: Leg::new(frozen.client)?,
-        endpoint: Leg::new(frozen.endpoint)?,
-        up: Half::adopt(frozen.up, &worker.tools, true)?,
-        down: Half::adopt(frozen.down, &worker.tools, false)?,
-    };
-    let flow = worker.flows.open(target, frozen.client_address, ago(frozen.age));
-    flow.active.set(ago(frozen.idle));
-    flow.attempts.set(frozen.attempts);
-    flow.bytes_up.set(relay.up.bytes);
-    flow.bytes_down.set(relay.down.bytes);
-    *flow.endpoint.borrow_mut() = Some(Arc::clone(permit.endpoint()));
-    target.counters.opened.add(1);
-    worker.expect_keepalive(&flow);
-    let worker = Rc::clone(worker);
-    tokio::task::spawn_local(async move { converse(&worker, &flow, relay, permit, &settings).await });
-    Ok(())
-}
-
-/// Connects a flow to its endpoint and relays until the end.
-async fn serve(
+/// Connects a flow to its endpoint. Where that fails, the client is told by a reset.
+async fn open(
     worker: Rc<Worker>,
     flow: Rc<Flow>,
     client: OwnedFd,
     permit: Permit,
     settings: Arc<ServiceSettings>,
-) {
-    let client = match Leg::new(client) {
-        Ok(leg) => leg,
-        Err(error) => {
-            tracing::warn!(%error, "cannot watch a client's socket");
-            let termination = Termination { by: Party::Resource, phase: Phase::Connect };
-            return end(&worker, &flow, Some(permit), termination);
+) -> Result<Conversation, Termination> {
+    let client = Leg::new(client).map_err(|error| {
+        tracing::warn!(%error, "cannot watch a client's socket");
+        Termination { by: Party::Resource, phase: Phase::Connect }
+    })?;
+    match connect(&worker, &flow, permit, settings).await {
+        Ok(Connected { permit, leg, settings }) => {
+            Ok(Conversation { relay: Relay::new(client, leg), permit, settings, idle: None })
         }
-    };
-    let connected = connect(&worker, &flow, permit, settings).await;
-    let Connected { permit, leg, settings } = match connected {
-        Ok(connected) => connected,
         Err(termination) => {
             reset(client);
-            return end(&worker, &flow, None, termination);
+            Err(termination)
+        }
+    }
+}
+
+/// A flow's task.
+async fn live(
+    worker: Rc<Worker>,
+    flow: Rc<Flow>,
+    opening: Pin<Box<dyn Future<Output = Result<Conversation, Termination>>>>,
+) {
+    let mut conversation = match opening.await {
+        Ok(conversation) => conversation,
+        Err(termination) => return end(&worker, &flow, termination),
+    };
+    conversation.begin(&worker, &flow);
+    let outcome = poll_fn(|cx| conversation.poll(&worker, &flow, cx)).await;
+    let phase = if conversation.relay.is_half_closed() { Phase::LastData } else { Phase::Data };
+    let Conversation { relay, permit, .. } = conversation;
+    let termination = match outcome {
+        Outcome::Relayed(Ending::Finished) => {
+            relay.close(&worker.tools);
+            Termination::NORMAL
+        }
+        Outcome::Relayed(Ending::Broken(by)) => {
+            Box::pin(pass_reset(&worker, &flow, relay, by)).await;
+            Termination { by, phase }
+        }
+        Outcome::IdleTooLong => {
+            relay.close(&worker.tools);
+            Termination { by: Party::Timeout, phase }
+        }
+        Outcome::Ordered(by) => {
+            relay.reset(&worker.tools);
+            Termination { by, phase }
+        }
+        Outcome::Frozen => {
+            let frozen = freeze(&worker, &flow, relay);
+            worker.hand_out(&flow, frozen);
+            return worker.release(permit);
         }
     };
-    worker.expect_keepalive(&flow);
-    converse(&worker, &flow, Relay::new(client, leg), permit, &settings).await;
+    end(&worker, &flow, termination);
+    worker.release(permit);
+}
+
+/// The end of a flow's life: counted and logged. The permit, where there is one, is released after that, so that a
+/// drained endpoint has no flow that an operator could still see.
+fn end(worker: &Worker, flow: &Flow, termination: Termination) {
+    flow.target.counters.terminated(termination).add(1);
+    worker.flows.close(flow, termination);
+    worker.log(flow);
 }
 
 /// The connected part of a flow's life.
-async fn converse(
-    worker: &Rc<Worker>,
-    flow: &Flow,
-    mut relay: Relay,
+struct Conversation {
+    relay: Relay,
     permit: Permit,
-    settings: &ServiceSettings,
-) {
-    flow.state.set(FlowState::Open);
-    let mut idle = settings.idle_timeout.map(|timeout| IdleTimer::new(timeout, worker, flow));
-    let outcome = poll_fn(|cx| poll_once(worker, flow, &mut relay, &mut idle, settings, cx)).await;
-    let phase = if relay.is_half_closed() { Phase::LastData } else { Phase::Data };
-    let termination = match outcome {
-        Outcome::Relayed(Ending::Finished) => Termination::NORMAL,
-        Outcome::Relayed(Ending::Broken(by)) => {
-            pass_reset(worker, flow, relay, by).await;
-            return end(worker, flow, Some(permit), Termination { by, phase });
-        }
-        Outcome::IdleTooLong => Termination { by: Party::Timeout, phase },
-        Outcome::Ordered(by) => {
-            let _ = socket::reset_on_close(relay.client.socket());
-            let _ = socket::reset_on_close(relay.endpoint.socket());
-            Termination { by, phase }
-        }
-        Outcome::Frozen => return worker.hand_out(flow, freeze(worker, flow, relay), permit),
-    };
-    relay.up.discard(&worker.tools);
-    relay.down.discard(&worker.tools);
-    drop(relay);
-    end(worker, flow, Some(permit), termination);
+    settings: Arc<ServiceSettings>,
+    idle: Option<IdleTimer>,
 }
 
-/// Why a flow left its relay.
+/// Why a conversation ended.
 enum Outcome {
     Relayed(Ending),
     IdleTooLong,
@@ -147,49 +140,56 @@ enum Outcome {
     Frozen,
 }
 
-fn poll_once(
-    worker: &Worker,
-    flow: &Flow,
-    relay: &mut Relay,
-    idle: &mut Option<Pin<Box<IdleTimer>>>,
-    settings: &ServiceSettings,
-    cx: &mut Context<'_>,
-) -> Poll<Outcome> {
-    if let Some(orders) = flow.take_orders(cx) {
+impl Conversation {
+    fn begin(&mut self, worker: &Worker, flow: &Flow) {
+        flow.state.set(FlowState::Open);
+        worker.expect_keepalive(flow);
+        self.idle = self.settings.idle_timeout.map(|timeout| IdleTimer::new(timeout, worker, flow));
+    }
+
+    fn poll(&mut self, worker: &Worker, flow: &Flow, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if let Poll::Ready(outcome) = self.obey(flow, cx) {
+            return Poll::Ready(outcome);
+        }
+        let relay = &mut self.relay;
+        let before = (relay.up.bytes, relay.down.bytes);
+        let ending = relay.poll(cx, &worker.tools, &flow.target.counters);
+        if before != (relay.up.bytes, relay.down.bytes) {
+            flow.bytes_up.set(relay.up.bytes);
+            flow.bytes_down.set(relay.down.bytes);
+            flow.active.set(worker.now());
+        }
+        if let Poll::Ready(ending) = ending {
+            return Poll::Ready(Outcome::Relayed(ending));
+        }
+        if relay.is_half_closed() {
+            let client_closed = relay.client_closed();
+            flow.state.set(if client_closed { FlowState::ClientClosed } else { FlowState::EndpointClosed });
+        }
+        match &mut self.idle {
+            Some(timer) => timer.poll(worker, flow, cx).map(|()| Outcome::IdleTooLong),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Carries out what the control plane wants of this flow.
+    fn obey(&mut self, flow: &Flow, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let Some(orders) = flow.take_orders(cx) else { return Poll::Pending };
         if let Some(by) = orders.close {
             return Poll::Ready(Outcome::Ordered(by));
         }
         if orders.freeze {
             return Poll::Ready(Outcome::Frozen);
         }
+        let endpoint = self.relay.endpoint.socket();
         // A refused option leaves the leg as it was, and the flow goes on.
-        if orders.keepalive
-            && let Some(keepalive) = settings.keepalive
-        {
-            let (idle, interval) = (keepalive.idle, keepalive.interval);
-            let _ = socket::set_keepalive(relay.endpoint.socket(), idle, interval, keepalive.probes);
+        if let (true, Some(keepalive)) = (orders.keepalive, self.settings.keepalive) {
+            let _ = socket::set_keepalive(endpoint, keepalive.idle, keepalive.interval, keepalive.probes);
         }
         if let Some(timeout) = orders.user_timeout {
-            let _ = socket::set_user_timeout(relay.endpoint.socket(), timeout);
+            let _ = socket::set_user_timeout(endpoint, timeout);
         }
-    }
-    let before = (relay.up.bytes, relay.down.bytes);
-    let ending = relay.poll(cx, &worker.tools, &flow.target.counters);
-    if before != (relay.up.bytes, relay.down.bytes) {
-        flow.bytes_up.set(relay.up.bytes);
-        flow.bytes_down.set(relay.down.bytes);
-        flow.active.set(worker.now());
-    }
-    if let Poll::Ready(ending) = ending {
-        return Poll::Ready(Outcome::Relayed(ending));
-    }
-    if relay.is_half_closed() {
-        let client_closed = relay.client_closed();
-        flow.state.set(if client_closed { FlowState::ClientClosed } else { FlowState::EndpointClosed });
-    }
-    match idle {
-        Some(timer) => timer.as_mut().poll(worker, flow, cx).map(|()| Outcome::IdleTooLong),
-        None => Poll::Pending,
+        Poll::Pending
     }
 }
 
@@ -210,14 +210,36 @@ async fn pass_reset(worker: &Worker, flow: &Flow, mut relay: Relay, by: Party) {
     }
 }
 
-/// The end of a flow's life: counted, logged, and its permit released.
-fn end(worker: &Worker, flow: &Flow, permit: Option<Permit>, termination: Termination) {
-    flow.target.counters.terminated(termination).add(1);
-    worker.flows.close(flow, termination);
-    worker.log(flow);
-    if let Some(permit) = permit {
-        worker.release(permit);
-    }
+/// Goes on with a flow that was frozen elsewhere; it stays pinned to its endpoint, whatever the endpoint's state.
+pub(crate) fn resume(
+    worker: &Rc<Worker>,
+    target: &Rc<Target>,
+    frozen: FrozenFlow,
+    permit: Permit,
+    settings: Arc<ServiceSettings>,
+) -> io::Result<()> {
+    let now = worker.now();
+    let ago = |age: Duration| {
+        let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+        Timestamp::from_nanos(now.as_nanos().saturating_sub(age))
+    };
+    let relay = Relay {
+        client: Leg::new(frozen.client)?,
+        endpoint: Leg::new(frozen.endpoint)?,
+        up: Half::adopt(frozen.up, &worker.tools, true)?,
+        down: Half::adopt(frozen.down, &worker.tools, false)?,
+    };
+    let flow = worker.flows.open(target, frozen.client_address, ago(frozen.age));
+    flow.active.set(ago(frozen.idle));
+    flow.attempts.set(frozen.attempts);
+    flow.bytes_up.set(relay.up.bytes);
+    flow.bytes_down.set(relay.down.bytes);
+    *flow.endpoint.borrow_mut() = Some(Arc::clone(permit.endpoint()));
+    target.counters.opened.add(1);
+    let conversation = Conversation { relay, permit, settings, idle: None };
+    let opening = Box::pin(std::future::ready(Ok(conversation)));
+    tokio::task::spawn_local(live(Rc::clone(worker), flow, opening));
+    Ok(())
 }
 
 /// Takes a relay apart, between two polls.
@@ -253,12 +275,12 @@ struct IdleTimer {
 }
 
 impl IdleTimer {
-    fn new(timeout: Duration, worker: &Worker, flow: &Flow) -> Pin<Box<Self>> {
+    fn new(timeout: Duration, worker: &Worker, flow: &Flow) -> Self {
         let left = timeout.saturating_sub(worker.now().since(flow.active.get()));
-        Box::pin(Self { timeout, sleep: Box::pin(tokio::time::sleep(left)) })
+        Self { timeout, sleep: Box::pin(tokio::time::sleep(left)) }
     }
 
-    fn poll(mut self: Pin<&mut Self>, worker: &Worker, flow: &Flow, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, worker: &Worker, flow: &Flow, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.sleep.as_mut().poll(cx));
             let silent = worker.now().since(flow.active.get());
@@ -267,5 +289,22 @@ impl IdleTimer {
             };
             self.sleep.as_mut().reset(Instant::now() + left);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of what a function returns.
+    fn size_of_future<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// P16: an idle flow's task is most of what it costs beside the runtime's own two registrations.
+    #[test]
+    fn a_flows_task_stays_within_its_budget() {
+        let size = size_of_future(live);
+        assert!(size <= 416, "{size} bytes");
     }
 }

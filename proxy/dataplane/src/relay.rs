@@ -8,6 +8,7 @@ mod half;
 use std::task::{Context, Poll};
 
 use tidegate_core::Party;
+use tidegate_sys::socket;
 
 use crate::{
     counters::{Direction, ServiceCounters},
@@ -80,6 +81,21 @@ impl Relay {
         up.pass_fin(endpoint);
         down.pass_fin(client);
         Poll::Pending
+    }
+
+    /// Closes both legs; what is held is dropped.
+    pub(crate) fn close(mut self, tools: &Tools) {
+        self.up.discard(tools);
+        self.down.discard(tools);
+    }
+
+    /// Resets both legs.
+    pub(crate) fn reset(self, tools: &Tools) {
+        for leg in [&self.client, &self.endpoint] {
+            // Where the option is refused the close sends a FIN instead, which is all that is left to do.
+            let _ = socket::reset_on_close(leg.socket());
+        }
+        self.close(tools);
     }
 
     /// One direction has ended.

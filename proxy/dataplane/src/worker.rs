@@ -321,11 +321,10 @@ impl Worker {
     }
 
     /// Takes a frozen flow out of this worker.
-    pub(crate) fn hand_out(&self, flow: &Flow, frozen: Option<FrozenFlow>, permit: Permit) {
+    pub(crate) fn hand_out(&self, flow: &Flow, frozen: Option<FrozenFlow>) {
         self.flows.remove(flow);
         flow.target.counters.opened.sub(1);
         self.settle_freeze(flow.id, frozen);
-        self.release(permit);
     }
 
     fn target(&self, spec: ListenerSpec) -> Target {

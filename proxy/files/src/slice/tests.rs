@@ -126,6 +126,7 @@ fn unusable_addresses_are_counted() {
         "2001:db8::1",
         "0.0.0.0",
         "224.0.0.1",
+        "::ffff:10.0.0.1",
     ];
     let mut list = endpoints(&bad);
     list.as_array_mut().unwrap().extend([

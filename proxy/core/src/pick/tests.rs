@@ -152,7 +152,7 @@ fn maglev_is_the_same_in_every_process() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The alias table gives every index exactly its share.
     #[test]

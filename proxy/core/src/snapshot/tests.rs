@@ -10,7 +10,7 @@ use crate::{
 const POLICIES: [Policy; 4] = [Policy::LeastFlows, Policy::RoundRobin, Policy::Random, Policy::Maglev];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// D4: under every policy, with or without affinity, trying goes through all endpoints, each once, and then says so.
     #[test]

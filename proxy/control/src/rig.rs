@@ -40,6 +40,8 @@ pub(crate) enum Manner {
     Willing,
     /// Takes commands and says nothing.
     Silent,
+    /// Answers everything but that a listener is closed.
+    Clinging,
     /// Takes nothing.
     Stuck,
     /// Has ended.
@@ -138,7 +140,8 @@ async fn play(
             Command::Retarget(spec) => (Some(format!("retarget {} to {}", spec.name, spec.port)), None),
             Command::StopAccepting { listener, request } => {
                 sockets.retain(|(id, _)| *id != listener);
-                (Some(format!("stop accepting {}", listener.0)), Some(Report::Closed { request }))
+                let answer = (manner != Manner::Clinging).then_some(Report::Closed { request });
+                (Some(format!("stop accepting {}", listener.0)), answer)
             }
             Command::ListFlows { request, limit, endpoint } => {
                 let endpoint = endpoint.map(|id| id.0);
@@ -157,7 +160,7 @@ async fn play(
         if let Some(words) = words {
             told.lock().unwrap().push(format!("{worker}: {words}"));
         }
-        if let Some(answer) = answer.filter(|_| manner == Manner::Willing) {
+        if let Some(answer) = answer.filter(|_| manner != Manner::Silent) {
             reports.send(answer).await.unwrap();
         }
     }

@@ -1,7 +1,9 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
+use tidegate_core::{Conditions, Event, Permit, Tier};
+
 use super::*;
-use crate::rig::Rig;
+use crate::rig::{Rig, slice};
 
 async fn scrape() -> String {
     let rig = Rig::start(false).await;
@@ -15,6 +17,41 @@ async fn scrape() -> String {
 #[tokio::test(start_paused = true)]
 async fn a_scrape_as_text() {
     insta::assert_snapshot!(scrape().await);
+}
+
+/// Each endpoint is counted under one state, and the flows that drains wait for are those on draining endpoints.
+#[tokio::test(start_paused = true)]
+async fn endpoints_by_state() {
+    let rig = Rig::start(false).await;
+    let all = [
+        ("10.0.0.1", "web-0"),
+        ("10.0.0.2", "web-1"),
+        ("10.0.0.3", "web-2"),
+        ("10.0.0.4", "web-3"),
+        ("10.0.0.5", "web-4"),
+    ];
+    rig.event(Event::SliceApplied(slice(&all))).await;
+    let services = rig.state.control.services().await.unwrap().services;
+    let enter = |index: usize| Permit::enter(&services[0].endpoints[index].endpoint, Tier::Ready).unwrap();
+    let _flows = [enter(0), enter(1), enter(1), enter(4)];
+    let mut next = slice(&all[..4]);
+    next.endpoints[1].conditions = Conditions::from_api(Some(false), Some(true), Some(true));
+    next.endpoints[2].conditions = Conditions::from_api(Some(false), Some(true), Some(true));
+    next.endpoints[3].conditions = Conditions::from_api(Some(false), Some(true), Some(false));
+    rig.event(Event::SliceApplied(next)).await;
+    let text = rig.get("/metrics").await.text;
+    let number = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}"));
+        line.trim().parse::<u64>().unwrap()
+    };
+    for state in ["ready", "not_ready", "draining", "drained", "gone"] {
+        let name = format!(r#"tidegate_endpoints{{service="default/web:http",state="{state}"}}"#);
+        assert_eq!(number(&name), 1, "{state}");
+    }
+    let of_service = |name: &str| number(&format!(r#"{name}{{service="default/web:http"}}"#));
+    assert_eq!(of_service("tidegate_endpoints_eligible"), 1);
+    assert_eq!(of_service("tidegate_draining_endpoints"), 1);
+    assert_eq!(of_service("tidegate_draining_flows"), 2);
 }
 
 /// Every metric that is rendered is in the list, and every one in the list is rendered.

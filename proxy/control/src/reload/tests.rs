@@ -59,13 +59,14 @@ async fn a_reload_opens_retargets_and_closes() {
 /// What waits in the accept queue of a listener that is closed still finds its service.
 #[tokio::test(start_paused = true)]
 async fn a_service_goes_only_after_its_listener() {
-    let rig = Rig::start(desired(&["web"], &[("web", "web")]), &[Manner::Silent], None);
+    let rig = Rig::start(desired(&["web"], &[("web", "web")]), &[Manner::Clinging], None);
     rig.settled().await;
     rig.handle.reload(desired(&["api"], &[])).await.unwrap();
     let configured = async || {
         let services = rig.handle.services().await.unwrap().services;
         services.iter().map(|view| view.port.to_string()).collect::<Vec<_>>()
     };
+    rig.settled().await;
     assert_eq!(configured().await, ["default/api", "default/web"]);
     tokio::time::advance(RETIRE_LIMIT).await;
     rig.settled().await;
@@ -77,7 +78,11 @@ async fn a_service_that_comes_back_while_it_retires_stays() {
     let rig = Rig::start(desired(&["web"], &[("web", "web")]), &[Manner::Silent], None);
     rig.settled().await;
     rig.handle.reload(desired(&["api"], &[])).await.unwrap();
-    rig.handle.reload(desired(&["api", "web"], &[])).await.unwrap();
+    let mut new = desired(&["api", "web"], &[]);
+    new.services[1].settings.policy = Policy::Maglev;
+    rig.handle.reload(new).await.unwrap();
+    let services = rig.handle.services().await.unwrap().services;
+    assert_eq!(services[1].settings.policy, Policy::Maglev, "not what it was when it was given up");
     tokio::time::advance(RETIRE_LIMIT * 2).await;
     rig.settled().await;
     assert_eq!(rig.handle.services().await.unwrap().services.len(), 2);

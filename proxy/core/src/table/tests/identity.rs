@@ -54,6 +54,9 @@ fn two_pods_at_one_address_are_ranked() {
     assert_eq!(&*winner(&world), "p1", "ready before not ready");
     world.apply(slice("a", vec![endpoint("p1", "10.0.0.1", FAILING), endpoint("p9", "10.0.0.9", READY)]));
     assert_eq!(&*winner(&world), "p2", "not terminating before terminating");
+    let both = crate::Conditions { ready: true, serving: true, terminating: true };
+    world.apply(slice("a", vec![endpoint("p1", "10.0.0.1", both), endpoint("p9", "10.0.0.9", READY)]));
+    assert_eq!(&*winner(&world), "p2", "not terminating comes ahead of ready");
 }
 
 /// S4, one uid: terminating, not ready and not serving win, whichever slice came later.

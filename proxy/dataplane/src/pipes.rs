@@ -15,7 +15,9 @@ const BACK_OFF_MILLIS: u128 = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Pipes {
-    empty: RefCell<Vec<Pipe>>,
+    /// Boxed, because a half keeps a pointer where it would otherwise have room for a pipe that it rarely holds.
+    #[expect(clippy::vec_box, reason = "taking one must not allocate")]
+    empty: RefCell<Vec<Box<Pipe>>>,
     refused: RefCell<Option<Instant>>,
     counters: Arc<WorkerCounters>,
 }
@@ -26,7 +28,7 @@ impl Pipes {
     }
 
     /// An empty pipe; `None` where the kernel has none to give.
-    pub(crate) fn take(&self) -> Option<Pipe> {
+    pub(crate) fn take(&self) -> Option<Box<Pipe>> {
         let pipe = match self.empty.borrow_mut().pop() {
             Some(pipe) => {
                 self.counters.pipes_pooled.sub(1);
@@ -39,7 +41,7 @@ impl Pipes {
     }
 
     /// Takes a pipe back. One that still holds bytes is closed: they are another flow's.
-    pub(crate) fn give_back(&self, pipe: Pipe) {
+    pub(crate) fn give_back(&self, pipe: Box<Pipe>) {
         self.counters.pipes_busy.sub(1);
         let mut empty = self.empty.borrow_mut();
         if pipe.is_empty() && empty.len() < KEPT {
@@ -58,7 +60,7 @@ impl Pipes {
         self.counters.pipes_busy.sub(1);
     }
 
-    fn make(&self) -> Option<Pipe> {
+    fn make(&self) -> Option<Box<Pipe>> {
         let mut refused = self.refused.borrow_mut();
         if refused.is_some_and(|at| at.elapsed().as_millis() < BACK_OFF_MILLIS) {
             self.counters.pipes_refused.add(1);
@@ -68,7 +70,7 @@ impl Pipes {
             Ok(pipe) => {
                 *refused = None;
                 self.counters.pipes_made.add(1);
-                Some(pipe)
+                Some(Box::new(pipe))
             }
             Err(error) => {
                 if refused.is_none() {

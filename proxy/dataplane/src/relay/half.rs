@@ -65,7 +65,7 @@ pub(crate) enum HalfState {
 #[derive(Clone, Copy, Debug)]
 enum Mode {
     Copy { bulk_reads: u8 },
-    Splice { quiet_wakes: u8, since_wake: usize },
+    Splice { quiet_wakes: u8, since_wake: u32 },
 }
 
 /// Bytes that were read and not yet written.
@@ -77,9 +77,9 @@ enum Held {
         bytes: Box<[u8]>,
         written: usize,
     },
-    Pipe(Pipe),
+    Pipe(Box<Pipe>),
     /// Bytes that came from elsewhere: first the pipe, then these.
-    PipeAndBytes(Pipe, Box<[u8]>),
+    PipeAndBytes(Box<(Box<Pipe>, Box<[u8]>)>),
 }
 
 impl Default for Mode {
@@ -181,7 +181,8 @@ impl Half {
     /// Gives its pipe back to the pool, when the flow is over.
     pub(crate) fn discard(&mut self, tools: &Tools) {
         match std::mem::take(&mut self.held) {
-            Held::Pipe(pipe) | Held::PipeAndBytes(pipe, _) => tools.pipes.give_back(pipe),
+            Held::Pipe(pipe) => tools.pipes.give_back(pipe),
+            Held::PipeAndBytes(both) => tools.pipes.give_back(both.0),
             Held::Nothing | Held::Bytes { .. } => {}
         }
     }
@@ -251,7 +252,7 @@ impl Half {
         match source.fill(&mut pipe) {
             Ok(Moved::Bytes(read)) => {
                 if let Mode::Splice { since_wake, .. } = &mut self.mode {
-                    *since_wake = since_wake.saturating_add(read);
+                    *since_wake = since_wake.saturating_add(u32::try_from(read).unwrap_or(u32::MAX));
                 }
                 self.end_nagle(sink, read);
                 self.held = Held::Pipe(pipe);
@@ -277,7 +278,7 @@ impl Half {
         let Mode::Splice { quiet_wakes, since_wake } = self.mode else {
             return;
         };
-        let quiet_wakes = if since_wake >= BULK { 0 } else { quiet_wakes + 1 };
+        let quiet_wakes = if since_wake as usize >= BULK { 0 } else { quiet_wakes + 1 };
         self.mode = if quiet_wakes >= QUIET_WAKES || source.is_urgent() {
             Mode::default()
         } else {
@@ -315,8 +316,10 @@ impl Half {
         counters: &ServiceCounters,
         direction: Direction,
     ) -> Step {
-        let (Held::Pipe(pipe) | Held::PipeAndBytes(pipe, _)) = &mut self.held else {
-            return Step::Again;
+        let pipe = match &mut self.held {
+            Held::Pipe(pipe) => pipe,
+            Held::PipeAndBytes(both) => &mut both.0,
+            Held::Nothing | Held::Bytes { .. } => return Step::Again,
         };
         let moved = match sink.drain(pipe) {
             Ok(Moved::Bytes(moved)) => moved,
@@ -329,7 +332,8 @@ impl Half {
         if pipe.is_empty() {
             match std::mem::take(&mut self.held) {
                 Held::Pipe(pipe) => tools.pipes.give_back(pipe),
-                Held::PipeAndBytes(pipe, bytes) => {
+                Held::PipeAndBytes(both) => {
+                    let (pipe, bytes) = *both;
                     tools.pipes.give_back(pipe);
                     self.held = Held::Bytes { bytes, written: 0 };
                 }
@@ -361,7 +365,7 @@ impl Half {
             Held::Nothing => (None, Vec::new()),
             Held::Bytes { bytes, written } => (None, bytes[written..].to_vec()),
             Held::Pipe(pipe) => (Some(pipe), Vec::new()),
-            Held::PipeAndBytes(pipe, bytes) => (Some(pipe), bytes.into_vec()),
+            Held::PipeAndBytes(both) => (Some(both.0), both.1.into_vec()),
         };
         let pipe = pipe.map(|pipe| {
             tools.pipes.release();
@@ -384,7 +388,7 @@ impl Half {
             Some(FrozenPipe { reader, writer, length }) => {
                 let pipe = Pipe::from_parts(reader, writer, length)?;
                 tools.pipes.adopt();
-                Some(pipe)
+                Some(Box::new(pipe))
             }
             None => None,
         };
@@ -392,7 +396,7 @@ impl Half {
             (None, true) => Held::Nothing,
             (None, false) => Held::Bytes { bytes: pending.into(), written: 0 },
             (Some(pipe), true) => Held::Pipe(pipe),
-            (Some(pipe), false) => Held::PipeAndBytes(pipe, pending.into()),
+            (Some(pipe), false) => Held::PipeAndBytes(Box::new((pipe, pending.into()))),
         };
         Ok(Self { bytes, nagle, fin_passed: sink_ended, source_ended, held, ..Self::default() })
     }

@@ -4,3 +4,5 @@
 mod fixtures;
 #[cfg(test)]
 mod sim;
+
+pub mod support;

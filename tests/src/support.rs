@@ -1,0 +1,32 @@
+//! What the integration tests stand on: the real binary in a directory of its own, endpoints and clients with scripted
+//! behaviour, slice files, and the admin API's answers as typed values.
+//!
+//! Everything is blocking: a test reads like the story it tells, and every call that could wait has a deadline. Waiting
+//! is always for something that can be seen ([`eventually`], [`until`]), never for time to pass.
+
+mod admin;
+mod config;
+mod connection;
+mod endpoint;
+mod metrics;
+mod namespace;
+mod pattern;
+mod process;
+mod proxy;
+mod setup;
+mod slices;
+mod wait;
+
+pub use admin::{Admin, Answer};
+pub use config::Config;
+pub use connection::Connection;
+pub use endpoint::{Behaviour, Endpoint, echo, greet_and_echo};
+pub use metrics::Metrics;
+pub use namespace::{Namespace, Wire};
+pub use pattern::Pattern;
+pub use process::Process;
+pub use proxy::{Ended, Proxy};
+pub use setup::Setup;
+pub use slices::{Slice, SliceDirectory, SliceEndpoint, replace_file};
+pub use tidegate_admin::api;
+pub use wait::{DEADLINE, eventually, until};

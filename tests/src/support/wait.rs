@@ -1,0 +1,31 @@
+//! Waiting for what can be seen.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long anything may take before a test gives up: far more than it takes, because machines are slow and shared.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long between two looks.
+const BETWEEN: Duration = Duration::from_millis(5);
+
+/// Looks until there is something, and returns it. `what` says in words what was waited for.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        thread::sleep(BETWEEN);
+    }
+}
+
+/// Looks until something holds.
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    eventually(what, || holds().then_some(()));
+}

@@ -3,8 +3,15 @@
 //! One file per topic; a test is named for what it shows, with the case's ID in its doc line. The harness is
 //! `tidegate_tests::support`; tests/README.md says how to add a case.
 
+mod affinity;
+mod conditions;
+mod drain;
 mod half_close;
+mod moves;
+mod removal;
 mod reset;
+mod slice_files;
+mod slices;
 mod slow_reader;
 mod smoke;
 

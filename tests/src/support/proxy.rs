@@ -1,7 +1,9 @@
 //! A running proxy.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
+    io::ErrorKind,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -97,6 +99,32 @@ impl Proxy {
     pub fn connect_to(&self, endpoint: &Endpoint) -> (Connection, Connection) {
         let client = self.connect();
         (client, endpoint.accept())
+    }
+
+    /// Opens so many flows at once and says which endpoint greeted how many of them.
+    #[track_caller]
+    pub fn spread(&self, count: usize) -> BTreeMap<SocketAddr, usize> {
+        let flows: Vec<_> = (0..count).map(|_| self.connect_greeted()).collect();
+        flows.iter().fold(BTreeMap::new(), |mut spread, (_, endpoint)| {
+            *spread.entry(*endpoint).or_default() += 1;
+            spread
+        })
+    }
+
+    /// Every new flow goes to this endpoint.
+    #[track_caller]
+    pub fn expect_all_on(&self, endpoint: &Endpoint) {
+        assert_eq!(self.spread(8), BTreeMap::from([(endpoint.address(), 8)]));
+    }
+
+    /// A client of the listener `web` is refused before a byte is exchanged.
+    #[track_caller]
+    pub fn expect_refusal(&self) {
+        match Connection::try_open(self.address("web")) {
+            Ok(mut client) => client.expect_reset(),
+            // The reset may be faster than the answer of connect(2).
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+        }
     }
 
     /// `GET` of the admin API.

@@ -8,12 +8,11 @@ use std::{
     io,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
 };
 
 use rustix::io::Errno;
 use tidegate_core::{Endpoint, FlowKey, Party, Permit, Phase, Refusal, ServiceSettings, Termination};
-use tidegate_sys::start_connect;
+use tidegate_sys::{socket, start_connect};
 
 use crate::{counters::ConnectFailure, flows::Flow, leg::Leg, worker::Worker};
 
@@ -30,19 +29,25 @@ pub(crate) fn pick(
     flow: &Flow,
     tried: &[Arc<Endpoint>],
 ) -> Result<(Permit, Arc<ServiceSettings>), Termination> {
-    let snapshot = worker.snapshot.load();
-    let refused = Termination { by: Party::NoEndpoint, phase: Phase::Pick };
-    let service = snapshot.service(flow.target.spec.service).ok_or(refused)?;
     let key = FlowKey { client: flow.client.ip() };
     let mut state = flow.target.pick_state.borrow_mut();
     let mut rng = worker.rng.borrow_mut();
-    match service.admit(&key, tried, &mut state, &mut rng, worker.now()) {
-        Ok(permit) => {
-            *flow.endpoint.borrow_mut() = Some(Arc::clone(permit.endpoint()));
-            Ok((permit, Arc::clone(service.settings())))
+    loop {
+        let snapshot = worker.snapshot.load();
+        let refused = Termination { by: Party::NoEndpoint, phase: Phase::Pick };
+        let service = snapshot.service(flow.target.spec.service).ok_or(refused)?;
+        // Affinity counts in seconds, so the time of the accept does.
+        match service.admit(&key, tried, &mut state, &mut rng, flow.opened) {
+            Ok(permit) => {
+                *flow.endpoint.borrow_mut() = Some(Arc::clone(permit.endpoint()));
+                return Ok((permit, Arc::clone(service.settings())));
+            }
+            // Admissions change a moment before the snapshot that says so is published. An endpoint that was closed
+            // in that moment refused; the newer snapshot has the one that takes its place.
+            Err(_) if worker.snapshot.load().generation() != snapshot.generation() => {}
+            Err(Refusal::NotSynced | Refusal::NoneReady) => return Err(refused),
+            Err(Refusal::AllTried) => return Err(Termination { by: Party::Endpoint, phase: Phase::Connect }),
         }
-        Err(Refusal::NotSynced | Refusal::NoneReady) => Err(refused),
-        Err(Refusal::AllTried) => Err(Termination { by: Party::Endpoint, phase: Phase::Connect }),
     }
 }
 
@@ -54,7 +59,6 @@ pub(crate) async fn connect(
     settings: Arc<ServiceSettings>,
 ) -> Result<Connected, Termination> {
     let counters = &flow.target.counters;
-    let began = Instant::now();
     let mut tried = Vec::new();
     let (mut permit, mut settings) = (permit, settings);
     loop {
@@ -62,7 +66,8 @@ pub(crate) async fn connect(
         let error = match attempt(flow, &permit, &settings).await {
             Ok(leg) => {
                 counters.connected.add(1);
-                counters.connect_nanos.add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
+                let took = worker.now().since(flow.opened);
+                counters.connect_nanos.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
                 return Ok(Connected { permit, leg, settings });
             }
             Err(Failure::Ordered(by)) => {
@@ -105,14 +110,20 @@ async fn attempt(flow: &Flow, permit: &Permit, settings: &ServiceSettings) -> Re
     }
     if let Some(timeout) = settings.user_timeout {
         // A refusal leaves the kernel's own measure, and a good connection.
-        let _ = tidegate_sys::socket::set_user_timeout(leg.socket(), Some(timeout));
+        let _ = socket::set_user_timeout(leg.socket(), Some(timeout));
     }
     Ok(leg)
 }
 
 fn poll_connected(flow: &Flow, leg: &Leg, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-    if let Some(by) = flow.take_orders(cx).and_then(|orders| orders.close) {
-        return Poll::Ready(Err(Failure::Ordered(by)));
+    if let Some(orders) = flow.take_orders(cx) {
+        if let Some(by) = orders.close {
+            return Poll::Ready(Err(Failure::Ordered(by)));
+        }
+        if let Some(timeout) = orders.user_timeout {
+            // A refusal leaves the kernel's own measure.
+            let _ = socket::set_user_timeout(leg.socket(), timeout);
+        }
     }
     leg.poll_connected(cx).map_err(Failure::Io)
 }

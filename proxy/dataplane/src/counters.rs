@@ -114,7 +114,8 @@ pub struct ServiceCounters {
     pub opened: Counter,
     /// Connects tried beyond a flow's first.
     pub retries: Counter,
-    /// Nanoseconds that successful connects took, all together; divide by [`ServiceCounters::connected`].
+    /// Nanoseconds from accept to a connected endpoint, failed attempts included, over all flows; divide by
+    /// [`ServiceCounters::connected`].
     pub connect_nanos: Counter,
     /// Flows that were connected to an endpoint.
     pub connected: Counter,

@@ -273,7 +273,7 @@ impl Worker {
 
     /// Puts a flow in line for keepalive on its endpoint's leg.
     pub(crate) fn expect_keepalive(&self, flow: &Flow) {
-        self.young.borrow_mut().push_back((self.now(), flow.id));
+        self.young.borrow_mut().push_back((flow.opened, flow.id));
     }
 
     fn arm_keepalives(&self) {

@@ -23,12 +23,12 @@ impl Inherited {
                 Ok(Some(listener)) => match listener.local_addr() {
                     Ok(address) => sockets.push((address, listener)),
                     Err(error) => {
-                        tracing::warn!(index, %error, "an inherited socket has no address; ignored")
+                        tracing::warn!(index, %error, "an inherited socket has no address; ignored");
                     }
                 },
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(index, %error, "an inherited descriptor is no TCP listener; ignored")
+                    tracing::warn!(index, %error, "an inherited descriptor is no TCP listener; ignored");
                 }
             }
         }

@@ -1,8 +1,11 @@
-//! Tests that need more than one crate: a seeded simulation of the core, and the replay of recorded watches.
+//! Tests that need more than one crate: a seeded simulation of the core, the replay of recorded watches, and
+//! the rules of this repository.
 
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod tidy;
 
 pub mod support;

@@ -168,16 +168,9 @@ fn pass_settings_on(
     if inherited.as_ref().is_some_and(|last| Arc::ptr_eq(last, settings)) {
         return;
     }
-    let socket = socket.get_ref().as_fd();
-    let outcome = match settings.keepalive {
-        Some(keepalive) => {
-            socket::set_keepalive(socket, keepalive.idle, keepalive.interval, keepalive.probes)
-        }
-        None => socket::clear_keepalive(socket),
-    }
-    .and_then(|()| socket::set_user_timeout(socket, settings.user_timeout));
+    let outcome = socket::set_user_timeout(socket.get_ref().as_fd(), settings.user_timeout);
     if let Err(error) = outcome {
-        tracing::warn!(%error, service = %service.port(), "cannot set keepalive on a listening socket");
+        tracing::warn!(%error, service = %service.port(), "cannot set userTimeout on a listening socket");
     }
     *inherited = Some(Arc::clone(settings));
 }

@@ -181,13 +181,15 @@ impl Conversation {
         if orders.freeze {
             return Poll::Ready(Outcome::Frozen);
         }
-        let endpoint = self.relay.endpoint.socket();
         // A refused option leaves the leg as it was, and the flow goes on.
         if let (true, Some(keepalive)) = (orders.keepalive, self.settings.keepalive) {
-            let _ = socket::set_keepalive(endpoint, keepalive.idle, keepalive.interval, keepalive.probes);
+            for leg in [&self.relay.client, &self.relay.endpoint] {
+                let (idle, interval) = (keepalive.idle, keepalive.interval);
+                let _ = socket::set_keepalive(leg.socket(), idle, interval, keepalive.probes);
+            }
         }
         if let Some(timeout) = orders.user_timeout {
-            let _ = socket::set_user_timeout(endpoint, timeout);
+            let _ = socket::set_user_timeout(self.relay.endpoint.socket(), timeout);
         }
         Poll::Pending
     }

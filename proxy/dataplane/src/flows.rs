@@ -40,7 +40,7 @@ pub(crate) struct Orders {
     pub(crate) close: Option<Party>,
     /// Take it out of the worker.
     pub(crate) freeze: bool,
-    /// Turn keepalive on at the endpoint's leg.
+    /// Turn keepalive on at both legs.
     pub(crate) keepalive: bool,
     /// Set TCP_USER_TIMEOUT on the endpoint's leg.
     pub(crate) user_timeout: Option<Option<Duration>>,

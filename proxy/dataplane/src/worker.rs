@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use tidegate_core::{
     EndpointId, FlowId, ListenerId, ListenerSpec, Party, Permit, PickState, Rng, Snapshot, Timestamp,
 };
-use tidegate_sys::FrozenFlow;
+use tidegate_sys::{FrozenFlow, coarse_time};
 use tokio::{
     runtime::{Builder, LocalOptions},
     sync::{Notify, mpsc},
@@ -37,7 +37,8 @@ use crate::{
 /// The buffer through which a worker copies: as much as the kernel's loopback and GRO make of one segment.
 const BUFFER: usize = 64 * 1024;
 
-/// A flow that has lived this long gets keepalive on its endpoint's leg. A shorter one never pays for the calls.
+/// A flow that has lived this long gets keepalive on both legs. A shorter one never pays for the calls, nor for the
+/// kernel's timers.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(1);
 
 /// Which flows get a line in the flow log: none (0), all (1), or one in so many. Shared, so that a reload reaches
@@ -92,7 +93,8 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<Rng>,
     /// Wakes an accept that waits because the worker is full.
     pub(crate) flow_ended: Notify,
-    origin: Instant,
+    /// The coarse clock at the origin of every timestamp.
+    origin: Duration,
     reports: mpsc::Sender<Report>,
     flow_log: Arc<FlowLogRate>,
     max_flows: usize,
@@ -129,7 +131,7 @@ pub fn spawn_worker(options: WorkerOptions) -> io::Result<JoinHandle<()>> {
 }
 
 async fn run(options: WorkerOptions) {
-    let WorkerOptions { index, origin, snapshot, mut commands, reports, counters, .. } = options;
+    let WorkerOptions { index, snapshot, mut commands, reports, counters, .. } = options;
     let tools =
         Tools { buffer: vec![0; BUFFER].into_boxed_slice().into(), pipes: Pipes::new(Arc::clone(&counters)) };
     let worker = Rc::new(Worker {
@@ -139,7 +141,7 @@ async fn run(options: WorkerOptions) {
         tools,
         rng: RefCell::new(Rng::new(options.seed)),
         flow_ended: Notify::new(),
-        origin,
+        origin: coarse_time().saturating_sub(options.origin.elapsed()),
         reports,
         flow_log: options.flow_log,
         max_flows: options.max_flows.max(1),
@@ -253,8 +255,9 @@ async fn carry_out(
 }
 
 impl Worker {
+    /// The time, to within a few milliseconds: it is read for every flow and every move of bytes.
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::from_nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        Timestamp::default().after(coarse_time().saturating_sub(self.origin))
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -271,7 +274,7 @@ impl Worker {
         self.flow_ended.notify_waiters();
     }
 
-    /// Puts a flow in line for keepalive on its endpoint's leg.
+    /// Puts a flow in line for keepalive on its legs.
     pub(crate) fn expect_keepalive(&self, flow: &Flow) {
         self.young.borrow_mut().push_back((flow.opened, flow.id));
     }

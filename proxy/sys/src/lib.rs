@@ -3,6 +3,7 @@
 //! Synchronous and without a runtime: every call either answers at once or says "would block". All of it goes
 //! through rustix and socket2, whose calls are safe.
 
+pub mod clock;
 pub mod connect;
 pub mod frozen;
 pub mod limits;
@@ -10,6 +11,7 @@ pub mod listen;
 pub mod pipe;
 pub mod socket;
 
+pub use clock::coarse_time;
 pub use connect::start_connect;
 pub use frozen::{FrozenFlow, FrozenHalf, FrozenPipe};
 pub use limits::{DescriptorLimit, raise_descriptor_limit};

@@ -74,14 +74,6 @@ pub fn set_keepalive(
     SockRef::from(&socket).set_tcp_keepalive(&keepalive)
 }
 
-/// Turns keepalive off.
-///
-/// # Errors
-/// setsockopt(2).
-pub fn clear_keepalive(socket: BorrowedFd<'_>) -> io::Result<()> {
-    SockRef::from(&socket).set_keepalive(false)
-}
-
 /// How long sent data may stay unacknowledged before the kernel ends the connection (TCP_USER_TIMEOUT, tcp(7));
 /// `None` for the kernel's own measure.
 ///

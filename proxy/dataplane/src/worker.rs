@@ -377,3 +377,6 @@ impl Worker {
         let _ = self.reports.send(report).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,8 @@ async fn follow_file(file: PathBuf, mut running: Configuration, shared: Shared) 
             None
         }
     };
+    // The file may have changed between its first read and the watch; then this read finds it.
+    reload(&file, &mut running, &shared).await;
     loop {
         tokio::select! {
             () = hung_up(&mut hangup) => tracing::info!("SIGHUP: reading the configuration again"),
@@ -101,12 +103,17 @@ async fn reload(file: &std::path::Path, running: &mut Configuration, shared: &Sh
             tracing::info!(changes = plan.changes.len(), generation = outcome.generation, "reloaded");
             *running = loaded.configuration;
         }
-        Err(error) => refuse(shared, &error),
+        // The handle has counted and kept this refusal itself.
+        Err(error) => log_refusal(&error),
     }
 }
 
 /// Says that the running configuration stays.
 fn refuse(shared: &Shared, error: &dyn std::fmt::Display) {
     shared.handle.reload_refused(error.to_string());
+    log_refusal(error);
+}
+
+fn log_refusal(error: &dyn std::fmt::Display) {
     tracing::error!("the configuration was not reloaded, the running one stays: {error}");
 }

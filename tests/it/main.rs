@@ -3,17 +3,33 @@
 //! One file per topic; a test is named for what it shows, with the case's ID in its doc line. The harness is
 //! `tidegate_tests::support`; tests/README.md says how to add a case.
 
+mod admin;
 mod affinity;
+mod bulk;
+mod close;
+mod commands;
 mod conditions;
+mod connect;
+mod dead_endpoint;
+mod demo;
 mod drain;
+mod dual_stack;
 mod half_close;
+mod idle;
+mod limits;
 mod moves;
+mod ports;
+mod reload;
 mod removal;
 mod reset;
+mod shutdown;
 mod slice_files;
 mod slices;
 mod slow_reader;
 mod smoke;
+mod start;
+mod timeouts;
+mod urgent;
 
 /// A setup of the binary under test.
 fn setup() -> tidegate_tests::support::Setup {

@@ -124,10 +124,10 @@ fn swapped_config_map_is_followed() {
     let proxy = setup.start();
     proxy.expect_all_on(&endpoints[0]);
     let (mut flow, _) = proxy.connect_greeted();
-    for version in 1..3 {
+    for (version, endpoint) in endpoints.iter().enumerate().skip(1) {
         write(version);
-        proxy.wait_for_eligible_to_be([&endpoints[version]]);
-        proxy.expect_all_on(&endpoints[version]);
+        proxy.wait_for_eligible_to_be([endpoint]);
+        proxy.expect_all_on(endpoint);
     }
     flow.exchange(b"still here");
 }

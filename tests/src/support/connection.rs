@@ -40,6 +40,23 @@ impl Connection {
         Self::new(socket.into()).unwrap()
     }
 
+    /// Connects from this source address, which may have port 0.
+    pub fn open_from(source: SocketAddr, address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.bind(&source.into())?;
+        socket.connect_timeout(&address.into(), DEADLINE)?;
+        Self::new(socket.into())
+    }
+
+    /// A connect that ends in a reset before a byte is exchanged. The reset may be faster than connect(2)'s answer.
+    #[track_caller]
+    pub fn expect_refused(connect: io::Result<Self>) {
+        match connect {
+            Ok(mut client) => client.expect_reset(),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+        }
+    }
+
     /// Takes a stream over.
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(DEADLINE))?;

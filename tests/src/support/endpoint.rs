@@ -2,12 +2,13 @@
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, LazyLock,
         atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use socket2::SockRef;
@@ -128,6 +129,18 @@ impl Endpoint {
             Err(error) if error.kind() == ErrorKind::WouldBlock => None,
             Err(error) => panic!("the endpoint {} cannot accept: {error}", self.address),
         }
+    }
+
+    /// Fills its accept queue, so that the kernel drops the SYN of whoever connects next. What fills it is returned;
+    /// accepting makes room again.
+    pub fn fill_queue(&self) -> Vec<TcpStream> {
+        // A second listen(2) changes the length.
+        self.socket().listen(0).unwrap();
+        let mut queued = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&self.address, Duration::from_millis(300)) {
+            queued.push(stream);
+        }
+        queued
     }
 
     /// How many connections it has accepted.

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::ErrorKind,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -120,11 +119,7 @@ impl Proxy {
     /// A client of the listener `web` is refused before a byte is exchanged.
     #[track_caller]
     pub fn expect_refusal(&self) {
-        match Connection::try_open(self.address("web")) {
-            Ok(mut client) => client.expect_reset(),
-            // The reset may be faster than the answer of connect(2).
-            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
-        }
+        Connection::expect_refused(Connection::try_open(self.address("web")));
     }
 
     /// `GET` of the admin API.
@@ -212,6 +207,12 @@ impl Proxy {
             eligible.sort();
             eligible == wanted
         });
+    }
+
+    /// How many flows ended so.
+    #[track_caller]
+    pub fn terminated(&self, by: &str, phase: &str) -> u64 {
+        self.metrics().sum("tidegate_flows_terminated_total", &[("by", by), ("phase", phase)])
     }
 
     /// Waits until no flow is left, and all that were opened are accounted for.

@@ -43,6 +43,9 @@ pub enum Refusal {
     NoneReady,
     /// Every eligible endpoint was tried.
     AllTried,
+    /// Every endpoint of this snapshot that was not tried has closed since it was published: the next snapshot is on
+    /// its way, and asking that is better than refusing the client.
+    Moving,
 }
 
 /// An eligible endpoint with its share of new flows.

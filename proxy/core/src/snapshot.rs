@@ -77,8 +77,7 @@ impl ServiceSnapshot {
         &self.settings
     }
 
-    /// How many endpoints new flows may go to. A refusal by a snapshot that has some means that they have all closed
-    /// since: the next snapshot is on its way, and asking it is better than refusing the client.
+    /// How many endpoints new flows may go to.
     pub fn eligible(&self) -> usize {
         self.v4.endpoints().len() + self.v6.endpoints().len()
     }
@@ -138,7 +137,14 @@ impl ServiceSnapshot {
                     .or_else(|| scan(set.endpoints(), rng, enter))
             }
         };
-        permit.ok_or(if tried.is_empty() { Refusal::NoneReady } else { Refusal::AllTried })
+        permit.ok_or_else(|| {
+            let was_tried = |endpoint: &Arc<Endpoint>| tried.iter().any(|other| other.id() == endpoint.id());
+            match (set.endpoints().iter().all(was_tried), tried.is_empty()) {
+                (false, _) => Refusal::Moving,
+                (true, true) => Refusal::NoneReady,
+                (true, false) => Refusal::AllTried,
+            }
+        })
     }
 
     /// The endpoints of the client's address family; where the service has one family only, that (S6).

@@ -8,6 +8,7 @@ use std::{
     io,
     sync::Arc,
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use rustix::io::Errno;
@@ -23,44 +24,71 @@ pub(crate) struct Connected {
     pub(crate) settings: Arc<ServiceSettings>,
 }
 
-/// Finds an endpoint for a flow and starts the connect. A refusal here costs no wait at all.
-pub(crate) fn pick(
-    worker: &Worker,
-    flow: &Flow,
-    tried: &[Arc<Endpoint>],
-) -> Result<(Permit, Arc<ServiceSettings>), Termination> {
+/// What a pick gives: the right to be counted at an endpoint, and the settings of its service.
+pub(crate) type Picked = (Permit, Arc<ServiceSettings>);
+
+/// Why a pick gives nothing.
+pub(crate) enum NoPick {
+    /// The flow ends so.
+    Refused(Termination),
+    /// A new snapshot is about to be published; it is worth waiting for.
+    Moving,
+}
+
+/// How long a flow waits for the snapshot that is about to be published. The controller needs microseconds for it,
+/// and a busy machine some time more.
+const MOVING_LIMIT: Duration = Duration::from_millis(200);
+
+/// How often a flow that waits looks.
+const MOVING_LOOK: Duration = Duration::from_millis(1);
+
+/// Finds an endpoint for a flow, and counts the flow in there.
+pub(crate) fn pick(worker: &Worker, flow: &Flow, tried: &[Arc<Endpoint>]) -> Result<Picked, NoPick> {
     let key = FlowKey { client: flow.client.ip() };
     let mut state = flow.target.pick_state.borrow_mut();
     let mut rng = worker.rng.borrow_mut();
+    let snapshot = worker.snapshot.load();
+    let refused = Termination { by: Party::NoEndpoint, phase: Phase::Pick };
+    let service = snapshot.service(flow.target.spec.service).ok_or(NoPick::Refused(refused))?;
+    // Affinity counts in seconds, so the time of the accept does.
+    match service.admit(&key, tried, &mut state, &mut rng, flow.opened) {
+        Ok(permit) => {
+            *flow.endpoint.borrow_mut() = Some(Arc::clone(permit.endpoint()));
+            Ok((permit, Arc::clone(service.settings())))
+        }
+        Err(Refusal::Moving) => Err(NoPick::Moving),
+        Err(Refusal::NotSynced | Refusal::NoneReady) => Err(NoPick::Refused(refused)),
+        Err(Refusal::AllTried) => {
+            Err(NoPick::Refused(Termination { by: Party::Endpoint, phase: Phase::Connect }))
+        }
+    }
+}
+
+/// Picks, and where endpoints are just being exchanged waits for the new ones. Admissions change a moment before the
+/// snapshot that says so is published: what that moment refuses, the next snapshot may have a place for.
+pub(crate) async fn pick_settled(
+    worker: &Worker,
+    flow: &Flow,
+    tried: &[Arc<Endpoint>],
+) -> Result<Picked, Termination> {
+    let deadline = Instant::now() + MOVING_LIMIT;
     loop {
-        let snapshot = worker.snapshot.load();
-        let refused = Termination { by: Party::NoEndpoint, phase: Phase::Pick };
-        let service = snapshot.service(flow.target.spec.service).ok_or(refused)?;
-        // Affinity counts in seconds, so the time of the accept does.
-        match service.admit(&key, tried, &mut state, &mut rng, flow.opened) {
-            Ok(permit) => {
-                *flow.endpoint.borrow_mut() = Some(Arc::clone(permit.endpoint()));
-                return Ok((permit, Arc::clone(service.settings())));
+        match pick(worker, flow, tried) {
+            Ok(picked) => return Ok(picked),
+            Err(NoPick::Refused(termination)) => return Err(termination),
+            Err(NoPick::Moving) if Instant::now() < deadline => tokio::time::sleep(MOVING_LOOK).await,
+            Err(NoPick::Moving) => {
+                return Err(Termination { by: Party::NoEndpoint, phase: Phase::Pick });
             }
-            // Admissions change a moment before the snapshot that says so is published. An endpoint that was closed
-            // in that moment refused; the newer snapshot has the one that takes its place.
-            Err(_) if worker.snapshot.load().generation() != snapshot.generation() => {}
-            Err(Refusal::NotSynced | Refusal::NoneReady) => return Err(refused),
-            Err(Refusal::AllTried) => return Err(Termination { by: Party::Endpoint, phase: Phase::Connect }),
         }
     }
 }
 
 /// Connects to the endpoint that was picked, or to another one where that fails.
-pub(crate) async fn connect(
-    worker: &Worker,
-    flow: &Flow,
-    permit: Permit,
-    settings: Arc<ServiceSettings>,
-) -> Result<Connected, Termination> {
+pub(crate) async fn connect(worker: &Worker, flow: &Flow, picked: Picked) -> Result<Connected, Termination> {
     let counters = &flow.target.counters;
     let mut tried = Vec::new();
-    let (mut permit, mut settings) = (permit, settings);
+    let (mut permit, mut settings) = picked;
     loop {
         flow.attempts.set(flow.attempts.get() + 1);
         let error = match attempt(flow, &permit, &settings).await {
@@ -88,8 +116,9 @@ pub(crate) async fn connect(
         if tried.len() >= settings.connect_attempts as usize {
             return Err(Termination { by, phase: Phase::Connect });
         }
-        (permit, settings) =
-            pick(worker, flow, &tried).map_err(|_| Termination { by, phase: Phase::Connect })?;
+        (permit, settings) = pick_settled(worker, flow, &tried)
+            .await
+            .map_err(|_| Termination { by, phase: Phase::Connect })?;
         counters.retries.add(1);
     }
 }

@@ -24,7 +24,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::{
     accept::Target,
-    connect::{Connected, connect, pick},
+    connect::{Connected, NoPick, Picked, connect, pick, pick_settled},
     counters::Direction,
     flows::Flow,
     leg::Leg,
@@ -38,18 +38,18 @@ use crate::{
 pub(crate) fn begin(worker: &Rc<Worker>, target: &Rc<Target>, client: OwnedFd, address: SocketAddr) {
     let flow = worker.flows.open(target, address, worker.now());
     target.counters.opened.add(1);
-    match pick(worker, &flow, &[]) {
-        Ok((permit, settings)) => {
-            let opening = open(Rc::clone(worker), Rc::clone(&flow), client, permit, settings);
-            tokio::task::spawn_local(live(Rc::clone(worker), flow, Box::pin(opening)));
-        }
-        Err(termination) => {
+    let picked = match pick(worker, &flow, &[]) {
+        Ok(picked) => Some(picked),
+        Err(NoPick::Moving) => None,
+        Err(NoPick::Refused(termination)) => {
             // Where the option is refused the close sends a FIN instead, which is all that is left to do.
             let _ = socket::reset_on_close(client.as_fd());
             drop(client);
-            end(worker, &flow, termination);
+            return end(worker, &flow, termination);
         }
-    }
+    };
+    let opening = open(Rc::clone(worker), Rc::clone(&flow), client, picked);
+    tokio::task::spawn_local(live(Rc::clone(worker), flow, Box::pin(opening)));
 }
 
 /// Connects a flow to its endpoint. Where that fails, the client is told by a reset.
@@ -57,14 +57,20 @@ async fn open(
     worker: Rc<Worker>,
     flow: Rc<Flow>,
     client: OwnedFd,
-    permit: Permit,
-    settings: Arc<ServiceSettings>,
+    picked: Option<Picked>,
 ) -> Result<Conversation, Termination> {
     let client = Leg::new(client).map_err(|error| {
         tracing::warn!(%error, "cannot watch a client's socket");
         Termination { by: Party::Resource, phase: Phase::Connect }
     })?;
-    match connect(&worker, &flow, permit, settings).await {
+    let connected = async {
+        let picked = match picked {
+            Some(picked) => picked,
+            None => pick_settled(&worker, &flow, &[]).await?,
+        };
+        connect(&worker, &flow, picked).await
+    };
+    match connected.await {
         Ok(Connected { permit, leg, settings }) => {
             Ok(Conversation { relay: Relay::new(client, leg), permit, settings, idle: None })
         }

@@ -98,13 +98,13 @@ impl Relay {
         self.close(tools);
     }
 
-    /// One direction has ended.
+    /// One direction has ended by its source's FIN.
     pub(crate) fn is_half_closed(&self) -> bool {
-        self.up.state != HalfState::Open || self.down.state != HalfState::Open
+        self.client_closed() || self.down.state == HalfState::Ended
     }
 
-    /// The client has sent its FIN (or takes no more).
+    /// The client has sent its FIN.
     pub(crate) fn client_closed(&self) -> bool {
-        self.up.state != HalfState::Open
+        self.up.state == HalfState::Ended
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Half {
     fin_passed: bool,
     /// The source's FIN was read; what is held goes out before the state says so.
     source_ended: bool,
+    /// The source's error was read already, which the kernel tells only once: what looks like its FIN is none.
+    source_failed: bool,
     mode: Mode,
     held: Held,
 }
@@ -205,11 +207,11 @@ impl Half {
         let read = match source.receive(&mut buffer) {
             Ok(Moved::Bytes(read)) => read,
             Ok(Moved::Blocked) => return Step::Blocked,
-            Ok(Moved::End) => {
+            Ok(Moved::End) if !self.source_failed => {
                 self.source_ended = true;
                 return Step::Again;
             }
-            Err(_) => {
+            Ok(Moved::End) | Err(_) => {
                 self.state = HalfState::SourceBroken;
                 return Step::Again;
             }
@@ -263,11 +265,17 @@ impl Half {
                 self.note_quiet(source);
                 Step::Blocked
             }
-            // A splice stops at urgent data and says "end" there once the peer has closed, and it does not know
-            // every kind of source; a plain read tells the truth about both.
-            Ok(Moved::End) | Err(_) => {
+            // A splice stops at urgent data, and says "end" there once the peer has closed, or the peer's error; a
+            // plain read gets what is behind.
+            Ok(Moved::End) => {
                 tools.pipes.give_back(pipe);
                 self.mode = Mode::default();
+                Step::Again
+            }
+            Err(_) => {
+                tools.pipes.give_back(pipe);
+                self.mode = Mode::default();
+                self.source_failed = true;
                 Step::Again
             }
         }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 
-use tidegate_tests::support::{Connection, Endpoint, Slice, greet_and_echo};
+use tidegate_tests::support::{Connection, Endpoint, Slice, greet_and_echo, skipped};
 
 use crate::setup;
 
@@ -10,7 +10,7 @@ use crate::setup;
 fn has_ipv6() -> bool {
     let has = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
     if !has {
-        eprintln!("SKIPPED: this machine has no IPv6 loopback");
+        skipped("this machine has no IPv6 loopback");
     }
     has
 }

@@ -18,6 +18,7 @@ mod half_close;
 mod idle;
 mod limits;
 mod moves;
+mod policies;
 mod ports;
 mod reload;
 mod removal;
@@ -27,8 +28,10 @@ mod slice_files;
 mod slices;
 mod slow_reader;
 mod smoke;
+mod soak;
 mod start;
 mod timeouts;
+mod topology;
 mod urgent;
 
 /// A setup of the binary under test.

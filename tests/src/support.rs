@@ -29,4 +29,4 @@ pub use proxy::{Ended, Proxy};
 pub use setup::Setup;
 pub use slices::{Slice, SliceDirectory, SliceEndpoint, replace_file};
 pub use tidegate_admin::api;
-pub use wait::{DEADLINE, eventually, until};
+pub use wait::{DEADLINE, eventually, skipped, until};

@@ -12,6 +12,8 @@ use std::{
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::skipped;
+
 /// A network namespace of the test's own, with loopback up. Removed when it is dropped.
 #[derive(Debug)]
 pub struct Namespace {
@@ -44,7 +46,7 @@ impl Namespace {
                     !(is_root && std::env::var_os("CI").is_some()),
                     "root on a CI machine has to be able to make a network namespace: {outcome:?}"
                 );
-                eprintln!("SKIPPED: a network namespace cannot be made here: {outcome:?}");
+                skipped(&format!("a network namespace cannot be made here: {outcome:?}"));
                 return None;
             }
         }

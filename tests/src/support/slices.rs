@@ -33,7 +33,7 @@ pub struct SliceEndpoint {
     addresses: Vec<String>,
     conditions: [Option<bool>; 3],
     pod: Option<(String, String)>,
-    node: Option<String>,
+    zone_hint: Option<String>,
 }
 
 impl SliceDirectory {
@@ -153,7 +153,7 @@ impl SliceEndpoint {
 
     /// An endpoint at what may not be an address.
     pub fn at_text(address: &str) -> Self {
-        Self { addresses: vec![address.to_owned()], conditions: [None; 3], pod: None, node: None }
+        Self { addresses: vec![address.to_owned()], conditions: [None; 3], pod: None, zone_hint: None }
     }
 
     /// ready, serving and terminating, just as they are written.
@@ -188,9 +188,9 @@ impl SliceEndpoint {
         self
     }
 
-    /// The node it runs on.
-    pub fn node(mut self, node: &str) -> Self {
-        self.node = Some(node.to_owned());
+    /// Meant for clients of this zone.
+    pub fn for_zone(mut self, zone: &str) -> Self {
+        self.zone_hint = Some(zone.to_owned());
         self
     }
 
@@ -208,8 +208,8 @@ impl SliceEndpoint {
         if let Some((name, uid)) = &self.pod {
             object["targetRef"] = json!({"kind": "Pod", "namespace": "default", "name": name, "uid": uid});
         }
-        if let Some(node) = &self.node {
-            object["nodeName"] = json!(node);
+        if let Some(zone) = &self.zone_hint {
+            object["hints"] = json!({"forZones": [{"name": zone}]});
         }
         object
     }

@@ -1,6 +1,7 @@
 //! Waiting for what can be seen.
 
 use std::{
+    io::Write as _,
     thread,
     time::{Duration, Instant},
 };
@@ -28,4 +29,10 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 #[track_caller]
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     eventually(what, || holds().then_some(()));
+}
+
+/// Says that the running test cannot be made here, past the harness's capture of what passing tests print.
+pub fn skipped(why: &str) {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }

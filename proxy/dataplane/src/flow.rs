@@ -130,6 +130,10 @@ fn end(worker: &Worker, flow: &Flow, termination: Termination) {
     worker.log(flow);
 }
 
+/// Where one end has failed and the other takes nothing of what is left for this long, the flow is given up. Without
+/// a limit, a client that fills an endpoint which does not read and then vanishes would cost two sockets for ever.
+pub(crate) const STALL: Duration = Duration::from_secs(5);
+
 /// The connected part of a flow's life.
 struct Conversation {
     relay: Relay,
@@ -154,7 +158,7 @@ impl Conversation {
     }
 
     fn poll(&mut self, worker: &Worker, flow: &Flow, cx: &mut Context<'_>) -> Poll<Outcome> {
-        if let Poll::Ready(outcome) = self.obey(flow, cx) {
+        if let Poll::Ready(outcome) = self.obey(worker, flow, cx) {
             return Poll::Ready(outcome);
         }
         let relay = &mut self.relay;
@@ -168,6 +172,9 @@ impl Conversation {
         if let Poll::Ready(ending) = ending {
             return Poll::Ready(Outcome::Relayed(ending));
         }
+        if relay.is_held_up() && !flow.is_watched.replace(true) {
+            worker.watch(flow);
+        }
         if relay.is_half_closed() {
             let client_closed = relay.client_closed();
             flow.state.set(if client_closed { FlowState::ClientClosed } else { FlowState::EndpointClosed });
@@ -179,7 +186,7 @@ impl Conversation {
     }
 
     /// Carries out what the control plane wants of this flow.
-    fn obey(&mut self, flow: &Flow, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn obey(&mut self, worker: &Worker, flow: &Flow, cx: &mut Context<'_>) -> Poll<Outcome> {
         let Some(orders) = flow.take_orders(cx) else { return Poll::Pending };
         if let Some(by) = orders.close {
             return Poll::Ready(Outcome::Ordered(by));
@@ -196,6 +203,13 @@ impl Conversation {
         }
         if let Some(timeout) = orders.user_timeout {
             let _ = socket::set_user_timeout(self.relay.endpoint.socket(), timeout);
+        }
+        if orders.look {
+            flow.is_watched.set(false);
+            let silent = worker.now().since(flow.active.get());
+            if let Some(by) = self.relay.failed_while_held_up().filter(|_| silent >= STALL) {
+                return Poll::Ready(Outcome::Relayed(Ending::Broken(by)));
+            }
         }
         Poll::Pending
     }

@@ -29,6 +29,8 @@ pub(crate) struct Flow {
     pub(crate) bytes_up: Cell<u64>,
     pub(crate) bytes_down: Cell<u64>,
     pub(crate) endpoint: RefCell<Option<Arc<Endpoint>>>,
+    /// The worker looks at it from time to time, because a receiver holds it up.
+    pub(crate) is_watched: Cell<bool>,
     orders: Cell<Orders>,
     waker: RefCell<Option<Waker>>,
 }
@@ -42,6 +44,8 @@ pub(crate) struct Orders {
     pub(crate) freeze: bool,
     /// Turn keepalive on at both legs.
     pub(crate) keepalive: bool,
+    /// See whether an end has failed while the other one holds it up.
+    pub(crate) look: bool,
     /// Set TCP_USER_TIMEOUT on the endpoint's leg.
     pub(crate) user_timeout: Option<Option<Duration>>,
     any: bool,
@@ -138,6 +142,7 @@ impl Flows {
             bytes_up: Cell::new(0),
             bytes_down: Cell::new(0),
             endpoint: RefCell::new(None),
+            is_watched: Cell::new(false),
             orders: Cell::default(),
             waker: RefCell::new(None),
         });

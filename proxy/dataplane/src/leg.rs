@@ -111,6 +111,12 @@ impl Leg {
         self.0.try_io(Interest::PRIORITY, |_| Ok(())).is_ok()
     }
 
+    /// The kernel has reported an error: the peer reset, or was found dead. It does not take the error, so what was
+    /// received before can still be read.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.0.try_io(Interest::ERROR, |_| Ok(())).is_ok()
+    }
+
     /// Asks whether every written byte has left this host, and has [`Leg::poll_writable`] tell when it has.
     pub(crate) fn watch_for_all_sent(&self) -> io::Result<bool> {
         let mut sent = false;

@@ -98,6 +98,23 @@ impl Relay {
         self.close(tools);
     }
 
+    /// A receiver holds up a direction.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.up.is_holding() || self.down.is_holding()
+    }
+
+    /// The end that has failed while what it sent is held up by the other one. A half that waits for its sink does
+    /// not look at its source, so this has to be asked.
+    pub(crate) fn failed_while_held_up(&self) -> Option<Party> {
+        if self.up.is_holding() && self.client.has_failed() {
+            Some(Party::Client)
+        } else if self.down.is_holding() && self.endpoint.has_failed() {
+            Some(Party::Endpoint)
+        } else {
+            None
+        }
+    }
+
     /// One direction has ended by its source's FIN.
     pub(crate) fn is_half_closed(&self) -> bool {
         self.client_closed() || self.down.state == HalfState::Ended

@@ -29,7 +29,7 @@ use crate::{
     accept::{self, Listener, Target},
     counters::WorkerCounters,
     flow,
-    flows::{Flow, Flows},
+    flows::{Flow, Flows, Orders},
     pipes::Pipes,
     relay::Tools,
 };
@@ -40,6 +40,9 @@ const BUFFER: usize = 64 * 1024;
 /// A flow that has lived this long gets keepalive on both legs. A shorter one never pays for the calls, nor for the
 /// kernel's timers.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(1);
+
+/// How often a worker looks at the flows that wait for something.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Which flows get a line in the flow log: none (0), all (1), or one in so many. Shared, so that a reload reaches
 /// every worker.
@@ -100,6 +103,8 @@ pub(crate) struct Worker {
     max_flows: usize,
     /// Flows that wait for their keepalive, the oldest first.
     young: RefCell<VecDeque<(Timestamp, FlowId)>>,
+    /// Flows that a receiver holds up, by when they were last looked at.
+    held_up: RefCell<VecDeque<(Timestamp, FlowId)>>,
     freezes: RefCell<Vec<Freeze>>,
     paused: Cell<bool>,
     stopping: Cell<bool>,
@@ -146,18 +151,19 @@ async fn run(options: WorkerOptions) {
         flow_log: options.flow_log,
         max_flows: options.max_flows.max(1),
         young: RefCell::default(),
+        held_up: RefCell::default(),
         freezes: RefCell::default(),
         paused: Cell::new(false),
         stopping: Cell::new(false),
     });
     let mut listeners: BTreeMap<ListenerId, Rc<Listener>> = BTreeMap::new();
-    let mut tick = tokio::time::interval(KEEPALIVE_AFTER);
+    let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         let command = tokio::select! {
             command = commands.recv() => command,
             _ = tick.tick() => {
-                worker.arm_keepalives();
+                worker.tick();
                 continue;
             }
         };
@@ -279,20 +285,36 @@ impl Worker {
         self.young.borrow_mut().push_back((flow.opened, flow.id));
     }
 
-    fn arm_keepalives(&self) {
+    /// Looks at a flow after some time, because a receiver holds it up.
+    pub(crate) fn watch(&self, flow: &Flow) {
+        self.held_up.borrow_mut().push_back((self.now(), flow.id));
+    }
+
+    fn tick(&self) {
+        self.order_those_due(&self.young, KEEPALIVE_AFTER, |orders| orders.keepalive = true);
+        self.order_those_due(&self.held_up, flow::STALL, |orders| orders.look = true);
+    }
+
+    /// Orders something of the flows at the front of a line that have waited long enough.
+    fn order_those_due(
+        &self,
+        line: &RefCell<VecDeque<(Timestamp, FlowId)>>,
+        wait: Duration,
+        order: impl Fn(&mut Orders),
+    ) {
         let now = self.now();
-        let mut young = self.young.borrow_mut();
-        while let Some((since, id)) = young.front().copied() {
-            if now.since(since) < KEEPALIVE_AFTER {
+        let mut line = line.borrow_mut();
+        while let Some((since, id)) = line.front().copied() {
+            if now.since(since) < wait {
                 break;
             }
-            young.pop_front();
+            line.pop_front();
             if let Some(flow) = self.flows.find(id) {
-                flow.order(|orders| orders.keepalive = true);
+                flow.order(&order);
             }
         }
-        if young.is_empty() {
-            young.shrink_to(64);
+        if line.is_empty() {
+            line.shrink_to(64);
         }
     }
 

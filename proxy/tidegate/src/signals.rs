@@ -1,6 +1,7 @@
 //! Signals and the service manager.
 
 use anyhow::Context as _;
+use sd_notify::NotifyState;
 use tidegate_control::Lifecycle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -21,7 +22,11 @@ pub(crate) fn follow(shared: &Shared, reloads: bool) -> anyhow::Result<()> {
             let name = either(&mut term, &mut int).await;
             asked += 1;
             match asked {
-                1 => tracing::info!(signal = name, "shutting down; a second signal ends at once"),
+                1 => {
+                    tracing::info!(signal = name, "shutting down; a second signal ends at once");
+                    // Said here and not when the lifecycle changes: a shutdown without delay is over too soon.
+                    tell_service_manager(&[NotifyState::Stopping]);
+                }
                 _ => tracing::warn!(signal = name, "ending at once"),
             }
             handle.shutdown();
@@ -31,7 +36,11 @@ pub(crate) fn follow(shared: &Shared, reloads: bool) -> anyhow::Result<()> {
     tokio::spawn(async move {
         loop {
             let state = *lifecycle.borrow_and_update();
-            tell_service_manager(state);
+            let status = NotifyState::Status(state.word());
+            match state {
+                Lifecycle::Ready => tell_service_manager(&[NotifyState::Ready, status]),
+                _ => tell_service_manager(&[status]),
+            }
             if lifecycle.changed().await.is_err() {
                 return;
             }
@@ -48,15 +57,8 @@ async fn either(term: &mut Signal, int: &mut Signal) -> &'static str {
 }
 
 /// Without a service manager (no NOTIFY_SOCKET) nobody is told, and that is no error.
-fn tell_service_manager(lifecycle: Lifecycle) {
-    use sd_notify::NotifyState;
-    let word = NotifyState::Status(lifecycle.word());
-    let outcome = match lifecycle {
-        Lifecycle::Ready => sd_notify::notify(&[NotifyState::Ready, word]),
-        Lifecycle::Draining => sd_notify::notify(&[NotifyState::Stopping, word]),
-        _ => sd_notify::notify(&[word]),
-    };
-    if let Err(error) = outcome {
+fn tell_service_manager(news: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(news) {
         tracing::warn!(%error, "cannot tell the service manager");
     }
 }

@@ -114,7 +114,7 @@ impl Half {
     ) {
         let mut moves = MOVES_PER_POLL;
         while self.state == HalfState::Open {
-            if !matches!(self.held, Held::Nothing) {
+            if self.is_holding() {
                 match self.flush(sink, tools, counters, direction) {
                     Step::Again => continue,
                     Step::Blocked => match sink.poll_writable(cx) {
@@ -148,6 +148,11 @@ impl Half {
         }
     }
 
+    /// Bytes were read that the sink has not taken.
+    pub(crate) fn is_holding(&self) -> bool {
+        !matches!(self.held, Held::Nothing)
+    }
+
     /// Sends the FIN that belongs after everything this half has written, once.
     pub(crate) fn pass_fin(&mut self, sink: &Leg) {
         if self.state == HalfState::Ended && !self.fin_passed {
@@ -168,7 +173,7 @@ impl Half {
         counters: &ServiceCounters,
         direction: Direction,
     ) -> Poll<()> {
-        while !matches!(self.held, Held::Nothing) {
+        while self.is_holding() {
             if let Step::Blocked = self.flush(sink, tools, counters, direction) {
                 match sink.poll_writable(cx) {
                     Poll::Pending => return Poll::Pending,

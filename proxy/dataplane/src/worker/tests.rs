@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::fd::AsFd,
 };
 
 use tidegate_core::{
@@ -278,6 +279,30 @@ fn a_moved_flow_keeps_its_facts_and_its_permit() {
     assert_eq!((after.bytes_up, after.bytes_down, after.attempts), (5, 0, 1));
     drop((client, endpoint));
     rig.await_no_flows();
+}
+
+/// P8, P14: a client that fills an endpoint which does not read, and then vanishes, does not keep its sockets for ever.
+#[test]
+fn a_reset_behind_a_stalled_reader_ends_the_flow_after_a_while() {
+    let mut rig = Rig::new();
+    let (mut client, endpoint) = rig.connect();
+    client.set_nonblocking(true).unwrap();
+    let chunk = vec![7; 1 << 20];
+    // Full: the client cannot write, and the proxy holds bytes that the endpoint does not take.
+    while client.write(&chunk).is_ok()
+        || rig.flows(0)[0].bytes_up == 0
+        || rig.counters[0].pipes_busy.get() == 0
+    {
+        std::thread::yield_now();
+    }
+    tidegate_sys::socket::reset_on_close(client.as_fd()).unwrap();
+    drop(client);
+    rig.await_no_flows();
+    let ended = rig.counters[0].service(&rig.listener.port);
+    let termination = tidegate_core::Termination { by: Party::Client, phase: tidegate_core::Phase::Data };
+    assert_eq!(ended.terminated(termination).get(), 1);
+    assert_eq!(rig.counters[0].pipes_busy.get(), 0);
+    drop(endpoint);
 }
 
 /// A freeze answers also where there is nothing to freeze.

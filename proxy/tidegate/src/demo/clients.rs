@@ -86,14 +86,11 @@ impl Load {
     /// One flow, for a life or for one message.
     async fn open(&self, life: Option<Duration>) {
         let began = Instant::now();
-        let stream = match timeout(PATIENCE, TcpStream::connect(self.proxy)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(_)) | Err(_) => {
-                Tally::add(&self.tally.refused);
-                // A proxy that refuses is not asked again in the same instant.
-                sleep(PERIOD).await;
-                return;
-            }
+        let Ok(Ok(stream)) = timeout(PATIENCE, TcpStream::connect(self.proxy)).await else {
+            Tally::add(&self.tally.refused);
+            // A proxy that refuses is not asked again in the same instant.
+            sleep(PERIOD).await;
+            return;
         };
         Tally::add(&self.tally.opened);
         match self.converse(stream, began, life).await {

@@ -92,7 +92,15 @@ impl Controller {
             return Err(ControlError::TooManyDrains(REQUESTS_LIMIT));
         }
         let (by, reason) = (cut(by), cut(reason));
-        tracing::info!(endpoints = ?selector, state = ?state, by, reason, "operator sets admin state");
+        let (service, endpoint) = match selector {
+            EndpointSelector::Address { service, address } => (service, address.to_string()),
+            EndpointSelector::Pod { service, pod } => (service, pod.to_string()),
+        };
+        let asked = match state {
+            AdminState::Drain => "operator drains an endpoint",
+            AdminState::InService => "operator takes a drain back",
+        };
+        tracing::info!(%service, endpoint, by, reason, "{asked}");
         self.tell_table(Event::AdminStateRequested { endpoints: selector.clone(), state, by, reason });
         self.carry_out_all();
 

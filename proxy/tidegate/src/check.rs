@@ -14,12 +14,13 @@ pub(crate) fn check(options: &cli::Check) -> anyhow::Result<ExitCode> {
         print!("{}", loaded.configuration.explain());
     } else {
         let configuration = &loaded.configuration;
-        println!(
-            "{} is valid: {} listeners, {} services",
-            options.config.display(),
-            configuration.listeners.len(),
-            configuration.services.len()
-        );
+        let listeners = count(configuration.listeners.len(), "listener");
+        let services = count(configuration.services.len(), "service");
+        println!("{} is valid: {listeners}, {services}", options.config.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

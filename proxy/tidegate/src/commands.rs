@@ -46,13 +46,21 @@ fn change_admin_state(options: &cli::DrainArgs, path: &str) -> anyhow::Result<Ex
         service: options.service.clone(),
         endpoint: options.endpoint.clone(),
         reason: (!options.reason.is_empty()).then(|| options.reason.clone()),
-        by: std::env::var("USER").ok().filter(|user| !user.is_empty()),
+        by: Some(user()),
     };
     let answer: api::DrainAnswer = AdminClient::new(&options.asking)?.post(path, &request)?;
     if let Some(error) = &answer.kept_error {
         eprintln!("warning: in force, but it will not survive a restart: {error}");
     }
     show(options.asking.output, &answer, tables::drain)
+}
+
+/// Who is asking, for other operators.
+fn user() -> String {
+    let named = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    named
+        .filter(|user| !user.is_empty())
+        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
 }
 
 pub(crate) fn close(options: &cli::Close) -> anyhow::Result<ExitCode> {

@@ -96,7 +96,10 @@ pub(crate) fn endpoints(answer: &api::Endpoints) -> String {
                 Some(_) => "drained".to_owned(),
                 None => format!("{} of {} flows left", drain.flows_left, drain.flows_at_start),
             };
-            format!("{left}; {}", drain.why)
+            match &endpoint.admin_state.reason {
+                Some(reason) if !reason.is_empty() => format!("{left}; {}: {reason}", drain.why),
+                _ => format!("{left}; {}", drain.why),
+            }
         });
         vec![
             endpoint.service.clone(),

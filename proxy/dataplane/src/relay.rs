@@ -15,8 +15,8 @@ use crate::{
     leg::Leg,
     pipes::Pipes,
 };
-pub(crate) use half::Half;
 use half::HalfState;
+pub(crate) use half::{Half, Outlet};
 
 /// What both halves of every relay of a worker share.
 #[derive(Debug)]
@@ -61,8 +61,8 @@ impl Relay {
         counters: &ServiceCounters,
     ) -> Poll<Ending> {
         let Self { client, endpoint, up, down } = self;
-        up.drive(cx, client, endpoint, tools, counters, Direction::Up);
-        down.drive(cx, endpoint, client, tools, counters, Direction::Down);
+        up.drive(cx, client, &Outlet { sink: endpoint, tools, counters, direction: Direction::Up });
+        down.drive(cx, endpoint, &Outlet { sink: client, tools, counters, direction: Direction::Down });
         let ending = match (up.state, down.state) {
             (HalfState::SourceBroken, _) | (HalfState::Ended, HalfState::SinkBroken) => {
                 Some(Ending::Broken(Party::Client))

@@ -11,7 +11,7 @@ use tidegate_sys::socket;
 use crate::{
     counters::{Direction, ServiceCounters},
     leg::Leg,
-    relay::{Half, Tools},
+    relay::{Half, Outlet, Tools},
 };
 
 /// How long a slow receiver may hold up a reset.
@@ -25,8 +25,9 @@ pub(crate) async fn deliver_then_reset(
     counters: &ServiceCounters,
     direction: Direction,
 ) {
+    let outlet = Outlet { sink: &sink, tools, counters, direction };
     let delivered = async {
-        poll_fn(|cx| half.poll_flush(cx, &sink, tools, counters, direction)).await;
+        poll_fn(|cx| half.poll_flush(cx, &outlet)).await;
         while let Ok(false) = sink.watch_for_all_sent() {
             if poll_fn(|cx| sink.poll_writable(cx)).await.is_err() {
                 break;

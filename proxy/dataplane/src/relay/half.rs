@@ -5,9 +5,11 @@
 //! and could not be written is held here, and nothing more is read until it is gone: that is the back-pressure, and
 //! the bound on memory.
 
+mod frozen;
+
 use std::task::{Context, Poll};
 
-use tidegate_sys::{FrozenHalf, FrozenPipe, Pipe, socket};
+use tidegate_sys::{Pipe, socket};
 
 use super::Tools;
 use crate::{
@@ -30,6 +32,15 @@ const MOVES_PER_POLL: u32 = 8;
 /// A first write up to this size leaves in one segment, with or without Nagle's algorithm: no path has a smaller
 /// maximum (RFC 9293, 3.7.1).
 const ONE_SEGMENT: usize = 536;
+
+/// Where a half writes, and what that is counted as.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outlet<'a> {
+    pub(crate) sink: &'a Leg,
+    pub(crate) tools: &'a Tools,
+    pub(crate) counters: &'a ServiceCounters,
+    pub(crate) direction: Direction,
+}
 
 /// One direction of a relay.
 #[derive(Debug, Default)]
@@ -103,24 +114,16 @@ impl Half {
     }
 
     /// Moves bytes until one side has to wait, and sees to it that the task is woken then.
-    pub(crate) fn drive(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &Leg,
-        sink: &Leg,
-        tools: &Tools,
-        counters: &ServiceCounters,
-        direction: Direction,
-    ) {
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>, source: &Leg, outlet: &Outlet<'_>) {
         let mut moves = MOVES_PER_POLL;
         while self.state == HalfState::Open {
             if self.is_holding() {
-                match self.flush(sink, tools, counters, direction) {
+                match self.flush(outlet) {
                     Step::Again => continue,
-                    Step::Blocked => match sink.poll_writable(cx) {
+                    Step::Blocked => match outlet.sink.poll_writable(cx) {
                         Poll::Pending => return,
                         Poll::Ready(Ok(())) => continue,
-                        Poll::Ready(Err(_)) => return self.break_sink(tools),
+                        Poll::Ready(Err(_)) => return self.break_sink(outlet.tools),
                     },
                 }
             }
@@ -134,8 +137,8 @@ impl Half {
             }
             moves -= 1;
             let step = match self.mode {
-                Mode::Copy { bulk_reads } => self.copy(bulk_reads, source, sink, tools, counters, direction),
-                Mode::Splice { .. } => self.splice(source, sink, tools, counters, direction),
+                Mode::Copy { bulk_reads } => self.copy(bulk_reads, source, outlet),
+                Mode::Splice { .. } => self.splice(source, outlet),
             };
             match step {
                 Step::Again => {}
@@ -165,20 +168,13 @@ impl Half {
 
     /// Writes what is held, whatever the state: what was read from a source that broke is still owed to the sink.
     /// True when nothing is held any more, or the sink takes no more.
-    pub(crate) fn poll_flush(
-        &mut self,
-        cx: &mut Context<'_>,
-        sink: &Leg,
-        tools: &Tools,
-        counters: &ServiceCounters,
-        direction: Direction,
-    ) -> Poll<()> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, outlet: &Outlet<'_>) -> Poll<()> {
         while self.is_holding() {
-            if let Step::Blocked = self.flush(sink, tools, counters, direction) {
-                match sink.poll_writable(cx) {
+            if let Step::Blocked = self.flush(outlet) {
+                match outlet.sink.poll_writable(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => self.break_sink(tools),
+                    Poll::Ready(Err(_)) => self.break_sink(outlet.tools),
                 }
             }
         }
@@ -199,16 +195,8 @@ impl Half {
         self.state = HalfState::SinkBroken;
     }
 
-    fn copy(
-        &mut self,
-        bulk_reads: u8,
-        source: &Leg,
-        sink: &Leg,
-        tools: &Tools,
-        counters: &ServiceCounters,
-        direction: Direction,
-    ) -> Step {
-        let mut buffer = tools.buffer.borrow_mut();
+    fn copy(&mut self, bulk_reads: u8, source: &Leg, outlet: &Outlet<'_>) -> Step {
+        let mut buffer = outlet.tools.buffer.borrow_mut();
         let read = match source.receive(&mut buffer) {
             Ok(Moved::Bytes(read)) => read,
             Ok(Moved::Blocked) => return Step::Blocked,
@@ -228,31 +216,24 @@ impl Half {
         } else {
             Mode::Splice { quiet_wakes: 0, since_wake: 0 }
         };
-        self.end_nagle(sink, read);
-        let written = match sink.transmit(&buffer[..read]) {
+        self.end_nagle(outlet.sink, read);
+        let written = match outlet.sink.transmit(&buffer[..read]) {
             Ok(Moved::Bytes(written)) => written,
             Ok(Moved::Blocked | Moved::End) => 0,
             Err(_) => {
-                self.break_sink(tools);
+                self.break_sink(outlet.tools);
                 return Step::Again;
             }
         };
-        self.count(written, counters, direction, Way::Copy);
+        self.count(written, outlet, Way::Copy);
         if written < read {
             self.held = Held::Bytes { bytes: buffer[written..read].into(), written: 0 };
         }
         Step::Again
     }
 
-    fn splice(
-        &mut self,
-        source: &Leg,
-        sink: &Leg,
-        tools: &Tools,
-        counters: &ServiceCounters,
-        direction: Direction,
-    ) -> Step {
-        let Some(mut pipe) = tools.pipes.take() else {
+    fn splice(&mut self, source: &Leg, outlet: &Outlet<'_>) -> Step {
+        let Some(mut pipe) = outlet.tools.pipes.take() else {
             self.mode = Mode::default();
             return Step::Again;
         };
@@ -261,24 +242,24 @@ impl Half {
                 if let Mode::Splice { since_wake, .. } = &mut self.mode {
                     *since_wake = since_wake.saturating_add(u32::try_from(read).unwrap_or(u32::MAX));
                 }
-                self.end_nagle(sink, read);
+                self.end_nagle(outlet.sink, read);
                 self.held = Held::Pipe(pipe);
-                self.flush_pipe(sink, tools, counters, direction)
+                self.flush_pipe(outlet)
             }
             Ok(Moved::Blocked) => {
-                tools.pipes.give_back(pipe);
+                outlet.tools.pipes.give_back(pipe);
                 self.note_quiet(source);
                 Step::Blocked
             }
             // A splice stops at urgent data, and says "end" there once the peer has closed, or the peer's error; a
             // plain read gets what is behind.
             Ok(Moved::End) => {
-                tools.pipes.give_back(pipe);
+                outlet.tools.pipes.give_back(pipe);
                 self.mode = Mode::default();
                 Step::Again
             }
             Err(_) => {
-                tools.pipes.give_back(pipe);
+                outlet.tools.pipes.give_back(pipe);
                 self.mode = Mode::default();
                 self.source_failed = true;
                 Step::Again
@@ -291,6 +272,10 @@ impl Half {
         let Mode::Splice { quiet_wakes, since_wake } = self.mode else {
             return;
         };
+        if since_wake == 0 {
+            // The task was woken for something else.
+            return;
+        }
         let quiet_wakes = if since_wake as usize >= BULK { 0 } else { quiet_wakes + 1 };
         self.mode = if quiet_wakes >= QUIET_WAKES || source.is_urgent() {
             Mode::default()
@@ -300,60 +285,54 @@ impl Half {
     }
 
     /// Writes some of what is held.
-    fn flush(&mut self, sink: &Leg, tools: &Tools, counters: &ServiceCounters, direction: Direction) -> Step {
+    fn flush(&mut self, outlet: &Outlet<'_>) -> Step {
         match &mut self.held {
             Held::Nothing => Step::Again,
-            Held::Pipe(_) | Held::PipeAndBytes(..) => self.flush_pipe(sink, tools, counters, direction),
-            Held::Bytes { bytes, written } => match sink.transmit(&bytes[*written..]) {
+            Held::Pipe(_) | Held::PipeAndBytes(..) => self.flush_pipe(outlet),
+            Held::Bytes { bytes, written } => match outlet.sink.transmit(&bytes[*written..]) {
                 Ok(Moved::Bytes(moved)) => {
                     *written += moved;
                     if *written == bytes.len() {
                         self.held = Held::Nothing;
                     }
-                    self.count(moved, counters, direction, Way::Copy);
+                    self.count(moved, outlet, Way::Copy);
                     Step::Again
                 }
                 Ok(Moved::Blocked | Moved::End) => Step::Blocked,
                 Err(_) => {
-                    self.break_sink(tools);
+                    self.break_sink(outlet.tools);
                     Step::Again
                 }
             },
         }
     }
 
-    fn flush_pipe(
-        &mut self,
-        sink: &Leg,
-        tools: &Tools,
-        counters: &ServiceCounters,
-        direction: Direction,
-    ) -> Step {
+    fn flush_pipe(&mut self, outlet: &Outlet<'_>) -> Step {
         let pipe = match &mut self.held {
             Held::Pipe(pipe) => pipe,
             Held::PipeAndBytes(both) => &mut both.0,
             Held::Nothing | Held::Bytes { .. } => return Step::Again,
         };
-        let moved = match sink.drain(pipe) {
+        let moved = match outlet.sink.drain(pipe) {
             Ok(Moved::Bytes(moved)) => moved,
             Ok(Moved::Blocked | Moved::End) => return Step::Blocked,
             Err(_) => {
-                self.break_sink(tools);
+                self.break_sink(outlet.tools);
                 return Step::Again;
             }
         };
         if pipe.is_empty() {
             match std::mem::take(&mut self.held) {
-                Held::Pipe(pipe) => tools.pipes.give_back(pipe),
+                Held::Pipe(pipe) => outlet.tools.pipes.give_back(pipe),
                 Held::PipeAndBytes(both) => {
                     let (pipe, bytes) = *both;
-                    tools.pipes.give_back(pipe);
+                    outlet.tools.pipes.give_back(pipe);
                     self.held = Held::Bytes { bytes, written: 0 };
                 }
                 Held::Nothing | Held::Bytes { .. } => {}
             }
         }
-        self.count(moved, counters, direction, Way::Splice);
+        self.count(moved, outlet, Way::Splice);
         Step::Again
     }
 
@@ -367,50 +346,8 @@ impl Half {
         }
     }
 
-    fn count(&mut self, moved: usize, counters: &ServiceCounters, direction: Direction, way: Way) {
+    fn count(&mut self, moved: usize, outlet: &Outlet<'_>, way: Way) {
         self.bytes += moved as u64;
-        counters.bytes(direction, way).add(moved as u64);
-    }
-
-    /// Takes the half apart.
-    pub(crate) fn freeze(self, tools: &Tools) -> FrozenHalf {
-        let (pipe, pending) = match self.held {
-            Held::Nothing => (None, Vec::new()),
-            Held::Bytes { bytes, written } => (None, bytes[written..].to_vec()),
-            Held::Pipe(pipe) => (Some(pipe), Vec::new()),
-            Held::PipeAndBytes(both) => (Some(both.0), both.1.into_vec()),
-        };
-        let pipe = pipe.map(|pipe| {
-            tools.pipes.release();
-            let (reader, writer, length) = pipe.into_parts();
-            FrozenPipe { reader, writer, length }
-        });
-        FrozenHalf {
-            pending,
-            pipe,
-            source_ended: self.source_ended,
-            sink_ended: self.fin_passed,
-            bytes: self.bytes,
-        }
-    }
-
-    /// Puts a half together again. The sink may have Nagle's algorithm on.
-    pub(crate) fn adopt(frozen: FrozenHalf, tools: &Tools, nagle: bool) -> std::io::Result<Self> {
-        let FrozenHalf { pending, pipe, source_ended, sink_ended, bytes } = frozen;
-        let pipe = match pipe {
-            Some(FrozenPipe { reader, writer, length }) => {
-                let pipe = Pipe::from_parts(reader, writer, length)?;
-                tools.pipes.adopt();
-                Some(Box::new(pipe))
-            }
-            None => None,
-        };
-        let held = match (pipe, pending.is_empty()) {
-            (None, true) => Held::Nothing,
-            (None, false) => Held::Bytes { bytes: pending.into(), written: 0 },
-            (Some(pipe), true) => Held::Pipe(pipe),
-            (Some(pipe), false) => Held::PipeAndBytes(Box::new((pipe, pending.into()))),
-        };
-        Ok(Self { bytes, nagle, fin_passed: sink_ended, source_ended, held, ..Self::default() })
+        outlet.counters.bytes(outlet.direction, way).add(moved as u64);
     }
 }

@@ -4,7 +4,7 @@
 //! close a worker takes no lock: it reads the published snapshot, and it shares the endpoints' admission counters
 //! and nothing else with other workers.
 //!
-//! The life of a flow is told top to bottom in [`flow`]. The control plane speaks to a worker through a channel of
+//! The life of a flow is told top to bottom in `flow`. The control plane speaks to a worker through a channel of
 //! [`Command`]s and hears [`Report`]s.
 
 mod accept;

@@ -89,8 +89,9 @@ pub(crate) async fn run(worker: Rc<Worker>, listener: Rc<Listener>, socket: TcpL
             Burst::Emptied => worker.note_accepting(),
             Burst::More => tokio::task::yield_now().await,
             Burst::Full => {
-                worker.note_accept_pause(&"this worker has all the flows that the descriptor limit allows");
-                worker.flow_ended.notified().await;
+                worker.note_accept_pause(&"there are as many flows as the descriptor limit allows");
+                // A flow of this worker ends, or one of another, which nobody tells.
+                let _ = tokio::time::timeout(PAUSE, worker.flow_ended.notified()).await;
             }
             Burst::Exhausted(error) => {
                 worker.note_accept_pause(&error);
@@ -110,7 +111,7 @@ enum Burst {
     Emptied,
     /// There may be more.
     More,
-    /// This worker has all the flows that it may have.
+    /// The process has all the flows that it may have.
     Full,
     /// The process is out of something.
     Exhausted(Errno),

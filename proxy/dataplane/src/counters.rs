@@ -150,6 +150,8 @@ impl ServiceCounters {
 /// What one worker counts.
 #[derive(Debug, Default)]
 pub struct WorkerCounters {
+    /// Flows that have not ended.
+    pub flows: Counter,
     /// Times that accept paused for want of descriptors or memory.
     pub accept_pauses: Counter,
     /// Connections that ended between the handshake and accept, and other accept errors that concern one connection.

@@ -14,7 +14,7 @@ use std::{
 use slab::Slab;
 use tidegate_core::{Endpoint, EndpointId, FlowId, FlowRow, FlowState, Party, Termination, Timestamp};
 
-use crate::accept::Target;
+use crate::{accept::Target, counters::WorkerCounters};
 
 /// A live flow's facts.
 #[derive(Debug)]
@@ -105,14 +105,15 @@ pub(crate) struct Flows {
     worker: u64,
     serial: Cell<u32>,
     live: RefCell<Slab<Rc<Flow>>>,
+    counters: Arc<WorkerCounters>,
 }
 
 /// A flow number is worker, slot and serial: 10, 22 and 32 bits.
 const SLOT_BITS: u32 = 22;
 
 impl Flows {
-    pub(crate) fn new(worker: usize) -> Self {
-        Self { worker: worker as u64, serial: Cell::new(0), live: RefCell::default() }
+    pub(crate) fn new(worker: usize, counters: Arc<WorkerCounters>) -> Self {
+        Self { worker: worker as u64, serial: Cell::new(0), live: RefCell::default(), counters }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -147,12 +148,15 @@ impl Flows {
             waker: RefCell::new(None),
         });
         slot.insert(Rc::clone(&flow));
+        self.counters.flows.add(1);
         flow
     }
 
     /// Takes a flow out: it has ended, or it goes on elsewhere.
     pub(crate) fn remove(&self, flow: &Flow) {
-        self.live.borrow_mut().try_remove(Self::slot(flow.id));
+        if self.live.borrow_mut().try_remove(Self::slot(flow.id)).is_some() {
+            self.counters.flows.sub(1);
+        }
     }
 
     /// Takes a flow out that has ended so.

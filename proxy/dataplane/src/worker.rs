@@ -76,10 +76,10 @@ pub struct WorkerOptions {
     pub commands: mpsc::Receiver<Command>,
     /// Where it answers.
     pub reports: mpsc::Sender<Report>,
-    /// What it counts.
-    pub counters: Arc<WorkerCounters>,
-    /// How many flows it may have; accept waits beyond that, and connections queue in the kernel.
-    pub max_flows: usize,
+    /// What every worker counts; its own are at its index.
+    pub counters: Vec<Arc<WorkerCounters>>,
+    /// How many flows all workers together may have; accept waits beyond that, and connections queue in the kernel.
+    pub max_flows: u64,
     /// Which flows are logged.
     pub flow_log: Arc<FlowLogRate>,
     /// Where its picks' randomness begins.
@@ -100,7 +100,9 @@ pub(crate) struct Worker {
     origin: Duration,
     reports: mpsc::Sender<Report>,
     flow_log: Arc<FlowLogRate>,
-    max_flows: usize,
+    max_flows: u64,
+    /// What the other workers count, to know how full the process is.
+    all_counters: Vec<Arc<WorkerCounters>>,
     /// Flows that wait for their keepalive, the oldest first.
     young: RefCell<VecDeque<(Timestamp, FlowId)>>,
     /// Flows that a receiver holds up, by when they were last looked at.
@@ -136,13 +138,14 @@ pub fn spawn_worker(options: WorkerOptions) -> io::Result<JoinHandle<()>> {
 }
 
 async fn run(options: WorkerOptions) {
-    let WorkerOptions { index, snapshot, mut commands, reports, counters, .. } = options;
+    let WorkerOptions { index, snapshot, mut commands, reports, counters: all_counters, .. } = options;
+    let counters = all_counters.get(index).cloned().unwrap_or_default();
     let tools =
         Tools { buffer: vec![0; BUFFER].into_boxed_slice().into(), pipes: Pipes::new(Arc::clone(&counters)) };
     let worker = Rc::new(Worker {
         snapshot,
+        flows: Flows::new(index, Arc::clone(&counters)),
         counters,
-        flows: Flows::new(index),
         tools,
         rng: RefCell::new(Rng::new(options.seed)),
         flow_ended: Notify::new(),
@@ -150,6 +153,7 @@ async fn run(options: WorkerOptions) {
         reports,
         flow_log: options.flow_log,
         max_flows: options.max_flows.max(1),
+        all_counters,
         young: RefCell::default(),
         held_up: RefCell::default(),
         freezes: RefCell::default(),
@@ -266,8 +270,11 @@ impl Worker {
         Timestamp::default().after(coarse_time().saturating_sub(self.origin))
     }
 
+    /// The process has all the flows that it may have. Below its own share a worker need not ask how the others are.
     pub(crate) fn is_full(&self) -> bool {
-        self.flows.len() >= self.max_flows
+        let share = self.max_flows / self.all_counters.len().max(1) as u64;
+        self.flows.len() as u64 >= share
+            && self.all_counters.iter().map(|counters| counters.flows.get()).sum::<u64>() >= self.max_flows
     }
 
     /// Counts a flow out of its endpoint, and tells the controller where that was the last one of a drain.

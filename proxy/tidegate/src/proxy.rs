@@ -100,7 +100,7 @@ impl Proxy {
 
         let mut commands = Vec::new();
         let mut workers = Vec::new();
-        for (index, counters) in counters.iter().enumerate() {
+        for index in 0..worker_count {
             let (command_sender, command_receiver) = mpsc::channel(COMMANDS_WAITING);
             commands.push(command_sender);
             workers.push(
@@ -110,8 +110,8 @@ impl Proxy {
                     snapshot: Arc::clone(&cell),
                     commands: command_receiver,
                     reports: report_sender.clone(),
-                    counters: Arc::clone(counters),
-                    max_flows: usize::try_from(limit.flows()).unwrap_or(usize::MAX) / worker_count,
+                    counters: counters.clone(),
+                    max_flows: limit.flows(),
                     flow_log: Arc::clone(&flow_log),
                     seed: random_seed(),
                 })
@@ -259,8 +259,7 @@ fn worker_count(workers: Workers) -> usize {
 }
 
 fn open_flows(workers: &[Arc<WorkerCounters>]) -> u64 {
-    let services = workers.iter().flat_map(|worker| worker.services());
-    services.map(|(_, counters)| counters.open()).sum()
+    workers.iter().map(|worker| worker.flows.get()).sum()
 }
 
 /// A seed that differs from process to process.

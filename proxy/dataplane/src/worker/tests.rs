@@ -54,10 +54,10 @@ impl Rig {
         let pinned = Arc::clone(&table.services()[0].endpoints[0].endpoint);
         let service = table.service_id(&port).unwrap();
         let (report_sender, reports) = mpsc::channel(1024);
-        let (mut commands, mut counters, mut threads) = (Vec::new(), Vec::new(), Vec::new());
+        let counters: Vec<Arc<WorkerCounters>> = vec![Arc::default(), Arc::default()];
+        let (mut commands, mut threads) = (Vec::new(), Vec::new());
         for index in 0..2 {
             let (sender, receiver) = mpsc::channel(64);
-            let counted: Arc<WorkerCounters> = Arc::default();
             threads.push(
                 spawn_worker(WorkerOptions {
                     index,
@@ -65,7 +65,7 @@ impl Rig {
                     snapshot: Arc::clone(&cell),
                     commands: receiver,
                     reports: report_sender.clone(),
-                    counters: Arc::clone(&counted),
+                    counters: counters.clone(),
                     max_flows: 1000,
                     flow_log: Arc::default(),
                     seed: 1,
@@ -73,7 +73,6 @@ impl Rig {
                 .unwrap(),
             );
             commands.push(sender);
-            counters.push(counted);
         }
         let socket = tidegate_sys::listen_group((Ipv4Addr::LOCALHOST, 0).into(), 1).unwrap().remove(0);
         let address = socket.local_addr().unwrap();

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use tidegate_tests::support::{Endpoint, Proxy, Slice, api, until};
+use tidegate_tests::support::{self, Endpoint, Proxy, Slice, api, until};
 
 use crate::setup;
 
@@ -140,5 +140,5 @@ fn run(proxy: &Proxy, arguments: &[&str]) -> String {
 }
 
 fn tidegate(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tidegate")).args(arguments).output().unwrap()
+    support::run(Command::new(env!("CARGO_BIN_EXE_tidegate")).args(arguments))
 }

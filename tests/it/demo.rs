@@ -3,14 +3,13 @@
 use std::process::Command;
 
 use serde_json::Value;
+use tidegate_tests::support::run;
 
 /// A rolling update under load: the promise holds, and the exit status says so.
 #[test]
 fn demo_keeps_its_promise() {
-    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(["demo", "--seconds", "5", "--flows", "60", "--rate", "50", "-o", "json"])
-        .output()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let output = run(command.args(["demo", "--seconds", "5", "--flows", "60", "--rate", "50", "-o", "json"]));
     let progress = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{progress}");
     let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -1,10 +1,10 @@
 //! The start: what is wrong with a configuration or an address ends it with a reason; sockets of a service manager's are
 //! used; and the service manager is told.
 
-use std::os::unix::net::UnixDatagram;
+use std::{os::unix::net::UnixDatagram, process::Command};
 
 use serde_json::json;
-use tidegate_tests::support::{Connection, DEADLINE, Endpoint};
+use tidegate_tests::support::{Connection, DEADLINE, Endpoint, run};
 
 use crate::setup;
 
@@ -77,11 +77,8 @@ fn foreign_address_ends_the_start() {
 fn missing_configuration_ends_the_start() {
     let setup = setup();
     let missing = setup.directory().join("missing.yaml");
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
-        .args(["run", "--config"])
-        .arg(&missing)
-        .output()
-        .unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let output = run(command.args(["run", "--config"]).arg(&missing));
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("missing.yaml"), "{text}");

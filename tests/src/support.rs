@@ -5,6 +5,7 @@
 //! is always for something that can be seen ([`eventually`], [`until`]), never for time to pass.
 
 mod admin;
+mod command;
 mod config;
 mod connection;
 mod endpoint;
@@ -18,6 +19,7 @@ mod slices;
 mod wait;
 
 pub use admin::{Admin, Answer};
+pub use command::run;
 pub use config::Config;
 pub use connection::Connection;
 pub use endpoint::{Behaviour, Endpoint, echo, greet_and_echo};

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::{
     Admin, Answer, Config, Connection, Endpoint, Metrics, Process, Setup, Slice, SliceDirectory, api,
-    eventually, replace_file, until,
+    eventually, replace_file, run, until,
 };
 
 /// The binary, running. It is ended when this is dropped, and where that is because the test failed, its log is shown.
@@ -273,13 +273,9 @@ impl Proxy {
     /// Runs another command of the binary against this proxy.
     pub fn command(&self, arguments: &[&str]) -> Output {
         let socket = self.directory().join("admin.sock");
-        Command::new(&self.setup.binary)
-            .args(arguments)
-            .env("TIDEGATE_ADMIN", format!("unix:{}", socket.display()))
-            .env_remove("TIDEGATE_CONFIG")
-            .env_remove("TIDEGATE_TOKEN_FILE")
-            .output()
-            .unwrap()
+        let mut command = Command::new(&self.setup.binary);
+        command.args(arguments).env("TIDEGATE_ADMIN", format!("unix:{}", socket.display()));
+        run(command.env_remove("TIDEGATE_CONFIG").env_remove("TIDEGATE_TOKEN_FILE"))
     }
 
     /// Asks it to end.

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Config, Endpoint, Proxy, Slice, SliceDirectory};
+use super::{Config, Endpoint, Proxy, Slice, SliceDirectory, run};
 
 /// A directory, a configuration in it, slice files, and how the binary is started.
 #[derive(Debug)]
@@ -100,9 +100,10 @@ impl Setup {
     }
 
     /// Runs the proxy where it is expected to end by itself.
+    #[track_caller]
     pub fn run_to_end(self) -> Output {
         self.write_config();
-        self.command().output().unwrap()
+        run(&mut self.command())
     }
 
     /// Writes the configuration. It has a directory of its own: whatever is written elsewhere is no news to who

@@ -9,16 +9,24 @@ use core::{cmp::Reverse, net::IpAddr};
 
 use crate::{endpoint::EndpointIdentity, rng::mix};
 
-/// The lookup table.
+/// The lookup table: for each slot the place of its endpoint in the pick set.
 #[derive(Debug)]
-pub(super) struct Maglev {
-    /// For each slot the place of its endpoint in the pick set.
-    slots: Box<[u32]>,
+pub(super) enum Maglev {
+    /// Places fit 16 bits: every service but a huge one.
+    Narrow(Box<[u16]>),
+    /// They do not.
+    Wide(Box<[u32]>),
 }
 
-/// Table sizes, all prime. They are few and far apart because a change of size moves nearly every client: a service
-/// should cross from one to the next once in its life, not whenever a rollout adds a pod.
-const SIZES: [u32; 4] = [4093, 65_537, 1_048_573, 16_777_213];
+/// Table sizes, all prime. They are few and far apart because a change of size moves nearly every client. The first
+/// two are those of the paper; nearly every service lives and dies with the first, which is 128 KiB.
+const SIZES: [u32; 3] = [65_537, 655_373, 16_777_213];
+
+/// So many endpoints have a hundred slots each in the first table. A hundred make shares even to about one per cent.
+const FIRST: u64 = 655;
+
+/// Slots that an endpoint has at least where there are more.
+const FEWEST: u64 = 20;
 
 const EMPTY: u32 = u32::MAX;
 
@@ -32,9 +40,9 @@ impl Maglev {
     /// A table for these endpoints, which must come in an order that follows from their identities.
     pub(super) fn new(identities: &[&EndpointIdentity], weights: &[u16]) -> Self {
         if identities.is_empty() {
-            return Self { slots: Box::default() };
+            return Self::Narrow(Box::default());
         }
-        let size = size_for(identities.len());
+        let size = size_for(weights);
         let mut slots = vec![EMPTY; size as usize];
         let mut wishes: Vec<Wish> = identities.iter().map(|identity| Wish::of(identity, size)).collect();
         let mut turns = Turns::new(weights);
@@ -43,27 +51,50 @@ impl Maglev {
             let Some(wish) = wishes.get_mut(index as usize) else { break };
             wish.take(&mut slots, index);
         }
-        Self { slots: slots.into_boxed_slice() }
+        Self::packed(slots, identities.len())
+    }
+
+    /// A table of these slots in the smallest form that holds the places of so many endpoints.
+    pub(super) fn packed(slots: Vec<u32>, endpoints: usize) -> Self {
+        if endpoints <= usize::from(u16::MAX) {
+            Self::Narrow(slots.into_iter().map(|place| place as u16).collect())
+        } else {
+            Self::Wide(slots.into_boxed_slice())
+        }
     }
 
     /// The place of the endpoint for a client's hash.
     pub(super) fn position(&self, hash: u64) -> Option<usize> {
-        let slot = ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize;
-        self.slots.get(slot).map(|place| *place as usize)
+        let slot = |size: usize| ((u128::from(hash) * size as u128) >> 64) as usize;
+        match self {
+            Self::Narrow(slots) => slots.get(slot(slots.len())).map(|place| usize::from(*place)),
+            Self::Wide(slots) => slots.get(slot(slots.len())).map(|place| *place as usize),
+        }
     }
 
     #[cfg(test)]
-    pub(super) fn slots(&self) -> &[u32] {
-        &self.slots
+    pub(super) fn slots(&self) -> Vec<usize> {
+        match self {
+            Self::Narrow(slots) => slots.iter().map(|place| usize::from(*place)).collect(),
+            Self::Wide(slots) => slots.iter().map(|place| *place as usize).collect(),
+        }
     }
 }
 
-/// At least a hundred slots per endpoint while that is cheap (shares are then even to about one per cent), twenty
-/// beyond.
-fn size_for(endpoints: usize) -> u32 {
-    let wanted = if endpoints <= 655 { endpoints * 100 } else { endpoints.saturating_mul(20) };
-    let largest = SIZES.last().copied().unwrap_or(EMPTY);
-    SIZES.into_iter().find(|size| *size as usize >= wanted).unwrap_or(largest)
+/// The size that gives the lightest endpoint its slots. A heavy endpoint counts for as many of the lightest as it
+/// weighs, but all together for no more than eight each: two endpoints of 1000 and 1 need no large table.
+fn size_for(weights: &[u16]) -> u32 {
+    let lightest = u64::from(weights.iter().copied().min().unwrap_or(1).max(1));
+    let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+    let endpoints = (sum / lightest).min(8 * weights.len() as u64);
+    let [first, second, third] = SIZES;
+    if endpoints <= FIRST {
+        first
+    } else if endpoints <= u64::from(second) / FEWEST {
+        second
+    } else {
+        third
+    }
 }
 
 impl Wish {
@@ -80,7 +111,8 @@ impl Wish {
         for _ in 0..size {
             let at = self.at;
             // Both are below the size, and twice the largest size fits.
-            self.at = (at + self.skip) % size;
+            let next = at + self.skip;
+            self.at = if next >= size { next - size } else { next };
             if let Some(slot) = slots.get_mut(at as usize)
                 && *slot == EMPTY
             {

@@ -148,7 +148,52 @@ fn maglev_is_the_same_in_every_process() {
     // Pinned, so that an upgrade that would move clients does not go unnoticed.
     let pinned: Vec<u64> =
         (0..12_u32).map(|i| here.by_client(Ipv4Addr::from_bits(i).into(), 0).unwrap().id().0).collect();
-    assert_eq!(pinned, [6, 5, 6, 3, 2, 3, 4, 2, 9, 8, 4, 4]);
+    assert_eq!(pinned, [7, 2, 2, 9, 1, 8, 1, 6, 3, 5, 8, 5]);
+}
+
+/// Table sizes follow from how many endpoints there are, by weight, and do not grow without bound with weights.
+#[test]
+fn a_maglev_table_grows_late_and_stays_small() {
+    let size = |weights: &[u16]| {
+        let identities: Vec<_> = (0..weights.len()).map(identity).collect();
+        Maglev::new(&identities.iter().collect::<Vec<_>>(), weights).slots().len()
+    };
+    assert_eq!(size(&[]), 0);
+    for weights in [&[1][..], &[1; 655], &[7; 655], &[u16::MAX, 1], &[200, 200, 1]] {
+        assert_eq!(size(weights), 65_537, "{} endpoints", weights.len());
+    }
+    assert_eq!(size(&[1; 656]), 655_373);
+    let by_weight: Vec<u16> = (0..300).map(|i| if i == 0 { 1 } else { 3 }).collect();
+    assert_eq!(size(&by_weight), 655_373);
+}
+
+/// Tables of every size give everybody their slots. Prints how long they take to build: what a publish may cost.
+#[test]
+fn a_maglev_table_is_built_for_few_and_for_many() {
+    for count in [10, 600, 10_000] {
+        let identities: Vec<_> = (0..count).map(identity).collect();
+        let start = std::time::Instant::now();
+        let table = Maglev::new(&identities.iter().collect::<Vec<_>>(), &vec![1; count]);
+        std::println!("{count} endpoints: built in {:?}", start.elapsed());
+        let mut slots = vec![0_usize; count];
+        table.slots().into_iter().for_each(|place| slots[place] += 1);
+        let share = table.slots().len() / count;
+        assert!(slots.iter().all(|slots| slots.abs_diff(share) <= 1), "{count} endpoints");
+    }
+}
+
+/// Places are kept in 16 bits where they fit, which makes no difference to who is picked.
+#[test]
+fn a_maglev_table_is_narrow_where_places_fit() {
+    let slots = || vec![0, 65_534, 7];
+    let [narrow, wide] = [65_535, 65_536].map(|endpoints| Maglev::packed(slots(), endpoints));
+    assert!(matches!(narrow, Maglev::Narrow(_)) && matches!(wide, Maglev::Wide(_)));
+    for hash in [0, u64::MAX / 2, u64::MAX] {
+        assert!(narrow.position(hash).is_some());
+        assert_eq!(narrow.position(hash), wide.position(hash));
+    }
+    let last = Maglev::packed(vec![65_535], 65_536);
+    assert_eq!(last.position(0), Some(65_535));
 }
 
 proptest! {
@@ -170,28 +215,29 @@ proptest! {
         let table = Maglev::new(&identities.iter().collect::<Vec<_>>(), &weights);
         let sum: usize = weights.iter().map(|weight| usize::from(*weight)).sum();
         for (index, weight) in weights.iter().enumerate() {
-            let slots = table.slots().iter().filter(|slot| **slot as usize == index).count();
+            let slots = table.slots().iter().filter(|slot| **slot == index).count();
             let expected = table.slots().len() * usize::from(*weight) / sum;
             prop_assert!(slots.abs_diff(expected) <= 2 + expected / 50, "{} of {}", slots, expected);
         }
     }
 
-    /// Maglev: taking one endpoint out moves its own clients, and few others.
+    /// Maglev: one endpoint more or one less moves little more than that endpoint's share of clients.
     #[test]
-    fn maglev_disturbs_few_when_one_goes(count in 2_usize..40, out in 0_usize..40) {
-        let out = out % count;
-        let all: Vec<_> = (0..count).map(identity).collect();
-        let fewer: Vec<_> = all.iter().enumerate().filter(|(at, _)| *at != out).map(|(_, identity)| identity).collect();
-        let before = Maglev::new(&all.iter().collect::<Vec<_>>(), &vec![1; count]);
-        let after = Maglev::new(&fewer, &vec![1; count - 1]);
-        prop_assert_eq!(before.slots().len(), after.slots().len());
-        let kept = before.slots().iter().filter(|slot| **slot as usize != out).count();
-        let moved = before.slots().iter().zip(after.slots()).filter(|(was, is)| {
-            **was as usize != out && all[**was as usize] != *fewer[**is as usize]
-        });
-        // The paper measures about one per cent at a hundred slots an endpoint; a tenth leaves room for chance.
-        let moved = moved.count();
-        prop_assert!(moved * 10 <= kept, "{} of {} moved", moved, kept);
+    fn maglev_moves_few_when_one_comes_or_goes(count in 1_usize..=200, at in 0_usize..=200) {
+        let all: Vec<_> = (0..=count).map(identity).collect();
+        let at = at % all.len();
+        let fewer: Vec<_> = all.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, identity)| identity).collect();
+        let with = Maglev::new(&all.iter().collect::<Vec<_>>(), &vec![1; count + 1]).slots();
+        let without = Maglev::new(&fewer, &vec![1; count]).slots();
+        prop_assert_eq!(with.len(), without.len());
+        let moved = with.iter().zip(&without).filter(|(with, without)| all[**with] != *fewer[**without]);
+        // Coming and going are the same two tables, so the same number of slots.
+        let (moved, share) = (moved.count(), with.len() / (count + 1));
+        let seen = || format!("{moved} moved where {share} is the share of one of {}", count + 1);
+        // What the others lose to each other is about half a per cent of all clients, however many endpoints there are:
+        // nothing to speak of beside the share of one of ten, half as much again beside the share of one of eighty.
+        prop_assert!(moved <= share + with.len() / 100, "{}", seen());
+        prop_assert!(count > 60 || moved * 2 <= share * 3, "{}", seen());
     }
 
     /// No set of weights makes a pick fail or leave the set.

@@ -10,6 +10,10 @@ use crate::counters::WorkerCounters;
 /// (16 KiB of kernel memory) but no pages.
 const KEPT: usize = 64;
 
+/// Pipes that hold bytes at one time, because their receivers are slow; further halves copy, and hold a buffer of 64 KiB
+/// instead. The kernel's own limit (pipe(7), pipe-user-pages-soft) does not hold for a privileged process.
+const BUSY: u64 = 512;
+
 /// After the kernel refused a pipe, halves copy for this long before it is asked again: asking costs several calls.
 const BACK_OFF_MILLIS: u128 = 1000;
 
@@ -27,8 +31,12 @@ impl Pipes {
         Self { empty: RefCell::default(), refused: RefCell::default(), counters }
     }
 
-    /// An empty pipe; `None` where the kernel has none to give.
+    /// An empty pipe; `None` where the kernel has none to give, or enough of them are in use.
     pub(crate) fn take(&self) -> Option<Box<Pipe>> {
+        if self.counters.pipes_busy.get() >= BUSY {
+            self.counters.pipes_refused.add(1);
+            return None;
+        }
         let pipe = match self.empty.borrow_mut().pop() {
             Some(pipe) => {
                 self.counters.pipes_pooled.sub(1);

@@ -92,9 +92,9 @@ fn flow_without_a_descriptor_for_its_endpoint_is_refused() {
 #[test]
 fn clients_beyond_the_flow_limit_wait_for_their_turn() {
     let endpoint = Endpoint::greeting();
-    let proxy = setup().descriptor_limit(64).ready([&endpoint]).start();
+    let proxy = setup().descriptor_limit(128).ready([&endpoint]).start();
     let limit = proxy.status().flow_limit;
-    assert_eq!(limit, 16);
+    assert_eq!(limit, 32);
     let mut flows: Vec<_> = (0..limit).map(|_| proxy.connect_greeted().0).collect();
     let mut waiting: Vec<_> = (0..4).map(|_| proxy.connect()).collect();
     waiting.iter_mut().for_each(|client| client.send(b"hello"));

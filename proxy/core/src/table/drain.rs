@@ -90,13 +90,14 @@ impl Entry {
 impl Service {
     /// Looks at one endpoint's count, and lets the endpoint go if nothing holds it any more.
     pub(super) fn check_endpoint(&mut self, endpoint: &Endpoint, now: Timestamp) -> Vec<Notice> {
+        let is_given_up = self.is_given_up();
         let mut notices = Vec::new();
         let key = endpoint.address();
         if let Some(entry) = self.present.get_mut(&key)
             && entry.endpoint.id() == endpoint.id()
         {
             notices.extend(entry.check_drained(now));
-            if !self.configured && entry.is_empty() {
+            if is_given_up && entry.is_empty() {
                 self.present.remove(&key);
             }
         } else if let Some(entry) = self.gone.get_mut(endpoint.identity()) {
@@ -113,7 +114,7 @@ impl Service {
         let entries = self.present.values_mut().chain(self.gone.values_mut());
         let notices = entries.filter_map(|entry| entry.check_drained(now)).collect();
         self.gone.retain(|_, entry| !entry.is_empty());
-        if !self.configured {
+        if self.is_given_up() {
             self.present.retain(|_, entry| !entry.is_empty());
         }
         notices

@@ -98,7 +98,7 @@ impl Table {
                 notices.extend(entry.judge_drain(operator, now));
             }
         }
-        if !service.configured {
+        if service.is_given_up() {
             service.present.retain(|_, entry| !entry.is_empty());
         }
         notices.extend(service.tell(self.synced, || self.slices.ports(&port.service)));

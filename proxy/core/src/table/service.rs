@@ -107,9 +107,15 @@ impl Service {
             || self.gone.contains_key(endpoint.identity())
     }
 
+    /// It was given up, and that is published: no admission is open. Before the publish nothing may be let go, or
+    /// nobody would be left to close it.
+    pub(super) fn is_given_up(&self) -> bool {
+        !self.configured && self.published.is_none()
+    }
+
     /// Nothing is left of a service that was given up.
     pub(super) fn is_over(&self) -> bool {
-        !self.configured && self.present.is_empty() && self.gone.is_empty()
+        self.is_given_up() && self.present.is_empty() && self.gone.is_empty()
     }
 
     /// Brings the touched keys' endpoints to what the source says.

@@ -194,3 +194,30 @@ fn a_slice_name_used_again_for_another_service_leaves_nothing() {
     assert_eq!(world.eligible(), Vec::<String>::new());
     assert_eq!(world.eligible_of(&crate::sample::port_of("api")), ["10.0.0.2:80"]);
 }
+
+/// A service that is given up is given up by a publish, whatever is looked at before it: its part of the snapshot goes
+/// and its endpoints close.
+#[test]
+fn a_service_given_up_closes_though_counts_are_looked_at_first() {
+    for by_tick in [true, false] {
+        let mut world = World::listed(vec![slice(
+            "a",
+            vec![endpoint("p1", "10.0.0.1", READY), endpoint("p2", "10.0.0.2", READY)],
+        )]);
+        let slot = world.table.service_id(&web()).unwrap();
+        let endpoints: Vec<_> =
+            world.view().endpoints.iter().map(|view| Arc::clone(&view.endpoint)).collect();
+        world.table.handle_event(Event::ServicesConfigured(Vec::new()), world.now);
+        if by_tick {
+            world.table.handle_tick(world.now);
+        } else {
+            for endpoint in &endpoints {
+                world.table.handle_event(Event::EndpointEmptied(endpoint.id()), world.now);
+            }
+        }
+        world.poll();
+        assert!(world.snapshot.service(slot).is_none());
+        assert!(endpoints.iter().all(|endpoint| endpoint.admission().mode() == crate::AdmissionMode::Closed));
+        assert!(world.table.services().is_empty());
+    }
+}

@@ -104,7 +104,7 @@ impl Service {
     pub(super) fn knows(&self, endpoint: &Endpoint) -> bool {
         let present = self.present.get(&endpoint.address());
         present.is_some_and(|entry| entry.endpoint.id() == endpoint.id())
-            || self.gone.contains_key(endpoint.identity())
+            || self.gone.get(endpoint.identity()).is_some_and(|entry| entry.endpoint.id() == endpoint.id())
     }
 
     /// It was given up, and that is published: no admission is open. Before the publish nothing may be let go, or

@@ -221,3 +221,21 @@ fn a_service_given_up_closes_though_counts_are_looked_at_first() {
         assert!(world.table.services().is_empty());
     }
 }
+
+/// S7: an endpoint that was let go stays unknown when its pod has come back as another one and has gone with flows.
+#[test]
+fn an_endpoint_that_was_let_go_stays_unknown() {
+    let says = |endpoints| slice("a", endpoints);
+    let p1 = || vec![endpoint("p1", "10.0.0.1", READY)];
+    let mut world = World::listed(vec![says(p1())]);
+    let first = world.endpoint("10.0.0.1:80").endpoint;
+    world.apply(says(Vec::new()));
+    world.apply(says(p1()));
+    let flow = world.admit().unwrap();
+    assert_ne!(flow.endpoint().id(), first.id());
+    for endpoints in [p1(), Vec::new()] {
+        world.apply(says(endpoints));
+        assert!(world.table.endpoint(first.id()).is_none());
+        assert!(world.table.endpoint(flow.endpoint().id()).is_some());
+    }
+}

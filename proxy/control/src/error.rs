@@ -56,8 +56,8 @@ pub struct NotReady(
 /// Why a new configuration was not applied. The one in force stays, whole.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// A listener's address could not be bound.
-    #[error("listener `{listener}`: cannot listen on {address}: {cause}; nothing was changed")]
+    /// A listener's address could not be bound; the cause names the address.
+    #[error("listener `{listener}`: {cause}; nothing was changed")]
     Bind {
         /// Which.
         listener: Arc<str>,

@@ -11,7 +11,7 @@ use std::{
 
 use tidegate_core::{ListenerId, ServicePort};
 
-/// Binds an address and gives one listening socket per worker.
+/// Binds an address and gives one listening socket per worker. Its error names the address.
 pub type BindFn = Arc<dyn Fn(SocketAddr, usize) -> io::Result<Vec<TcpListener>> + Send + Sync>;
 
 /// A listener as the configuration has it.

@@ -270,11 +270,11 @@ impl Worker {
         Timestamp::default().after(coarse_time().saturating_sub(self.origin))
     }
 
-    /// The process has all the flows that it may have. Below its own share a worker need not ask how the others are.
+    /// The process has all the flows that it may have. The kernel spreads connections by hash, so a fixed share for
+    /// each worker would refuse clients while other workers have room.
     pub(crate) fn is_full(&self) -> bool {
-        let share = self.max_flows / self.all_counters.len().max(1) as u64;
-        self.flows.len() as u64 >= share
-            && self.all_counters.iter().map(|counters| counters.flows.get()).sum::<u64>() >= self.max_flows
+        let flows: u64 = self.all_counters.iter().map(|counters| counters.flows.get()).sum();
+        flows >= self.max_flows
     }
 
     /// Counts a flow out of its endpoint, and tells the controller where that was the last one of a drain.

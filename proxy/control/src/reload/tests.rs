@@ -95,7 +95,7 @@ async fn an_address_in_use_refuses_the_whole_reload() {
     let mut new = desired(&["api"], &[("first", "api"), ("second", "api")]);
     new.listeners[1].address = taken.local_addr().unwrap();
     let error = rig.handle.reload(new).await.unwrap_err().to_string();
-    assert!(error.starts_with("listener `second`: cannot listen on 127.0.0.1:"), "{error}");
+    assert!(error.starts_with("listener `second`: "), "{error}");
     assert!(error.ends_with("nothing was changed"), "{error}");
     rig.settled().await;
     assert!(rig.told().is_empty());

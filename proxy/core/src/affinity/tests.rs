@@ -94,3 +94,33 @@ fn clients_spread_over_the_table() {
     let kept = (0..1024).filter(|number| table.find(client(*number), HOUR, at(2)).is_some()).count();
     assert!(kept > 750, "{kept} of 1024");
 }
+
+/// All of an IPv6 address counts.
+#[test]
+fn hosts_of_two_networks_are_two_clients() {
+    let table = AffinityTable::new(1, 64);
+    table.record("2001:db8:1::1".parse().unwrap(), EndpointId(5), at(0));
+    assert_eq!(table.find("2001:db8:2::1".parse().unwrap(), HOUR, at(1)), None);
+}
+
+/// Which clients meet in one set depends on the seed, so that nobody outside can choose them.
+#[test]
+fn a_hash_depends_on_the_seed() {
+    let hash = |seed| {
+        let table = AffinityTable::new(seed, 64);
+        table.record(client(1), EndpointId(5), at(0));
+        table.entries().next().unwrap().client
+    };
+    assert_eq!(hash(1), hash(1));
+    assert_ne!(hash(1), hash(2));
+}
+
+/// A client that is seen again keeps its one entry, also when another entry of its set is free.
+#[test]
+fn a_client_never_has_two_entries() {
+    let table = AffinityTable::new(1, WAYS);
+    for number in 0..3 {
+        table.record(client(1), EndpointId(number), at(number));
+    }
+    assert_eq!(table.entries().count(), 1);
+}

@@ -83,7 +83,7 @@ impl Maglev {
 
 /// The size that gives the lightest endpoint its slots. A heavy endpoint counts for as many of the lightest as it
 /// weighs, but all together for no more than eight each: two endpoints of 1000 and 1 need no large table.
-fn size_for(weights: &[u16]) -> u32 {
+pub(super) fn size_for(weights: &[u16]) -> u32 {
     let lightest = u64::from(weights.iter().copied().min().unwrap_or(1).max(1));
     let sum: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
     let endpoints = (sum / lightest).min(8 * weights.len() as u64);

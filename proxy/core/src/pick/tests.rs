@@ -3,7 +3,12 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
 
-use super::{PickSet, PickState, Weighted, alias::AliasTable, maglev::Maglev, schedule::Schedule};
+use super::{
+    PickSet, PickState, Weighted,
+    alias::AliasTable,
+    maglev::{Maglev, size_for},
+    schedule::Schedule,
+};
 use crate::{AdmissionMode, Endpoint, EndpointId, EndpointIdentity, Permit, Policy, Rng, Tier, sample::web};
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -80,6 +85,47 @@ fn of_two_the_less_loaded_is_taken() {
     assert_eq!(shares(&set, Policy::LeastFlows, 2, 100), [0, 100]);
 }
 
+/// Of two without flows the one that can take more is taken.
+#[test]
+fn of_two_empty_ones_the_heavier_is_taken() {
+    let set = PickSet::new(&eligible(&[1, 3]), Policy::LeastFlows, false);
+    assert_eq!(shares(&set, Policy::LeastFlows, 2, 100), [0, 100]);
+}
+
+/// The second candidate is drawn by weight like the first: among many light endpoints the heavy ones meet each other.
+#[test]
+fn both_candidates_are_drawn_by_weight() {
+    let set = PickSet::new(&eligible(&[100, 100, 1, 1, 1, 1, 1, 1, 1, 1]), Policy::LeastFlows, false);
+    let mut rng = Rng::new(3);
+    let heavy = (0..1_000).filter(|_| set.another(0, &mut rng) == 1).count();
+    assert!(heavy > 700, "{heavy} of 1000");
+}
+
+/// Further attempts of a client give further endpoints, the same in every process, and spread its neighbours' clients.
+#[test]
+fn further_attempts_go_elsewhere() {
+    let set = PickSet::new(&eligible(&[1; 9]), Policy::Maglev, false);
+    let mut second = vec![0; 10];
+    for client in (0..4_000).map(|i| Ipv4Addr::from_bits(i).into()) {
+        if set.by_client(client, 0).unwrap().id().0 == 1 {
+            second[set.by_client(client, 1).unwrap().id().0 as usize] += 1;
+        }
+    }
+    let clients: usize = second.iter().sum();
+    assert!(second[1..].iter().all(|others| *others > clients / 20), "{second:?} of {clients}");
+}
+
+/// All of an IPv6 address counts: hosts of many networks that number themselves alike are many clients.
+#[test]
+fn maglev_tells_networks_apart() {
+    let set = PickSet::new(&eligible(&[1; 9]), Policy::Maglev, false);
+    let picked: alloc::collections::BTreeSet<_> = (0..200_u128)
+        .map(|network| core::net::Ipv6Addr::from_bits((0x2001_0db8 << 96) | (network << 64) | 1).into())
+        .map(|client| set.by_client(client, 0).unwrap().id())
+        .collect();
+    assert_eq!(picked.len(), 9);
+}
+
 /// Workers that start together do not march in step, and each goes round in turn.
 #[test]
 fn round_robin_starts_anywhere_and_takes_turns() {
@@ -154,17 +200,12 @@ fn maglev_is_the_same_in_every_process() {
 /// Table sizes follow from how many endpoints there are, by weight, and do not grow without bound with weights.
 #[test]
 fn a_maglev_table_grows_late_and_stays_small() {
-    let size = |weights: &[u16]| {
-        let identities: Vec<_> = (0..weights.len()).map(identity).collect();
-        Maglev::new(&identities.iter().collect::<Vec<_>>(), weights).slots().len()
-    };
-    assert_eq!(size(&[]), 0);
     for weights in [&[1][..], &[1; 655], &[7; 655], &[u16::MAX, 1], &[200, 200, 1]] {
-        assert_eq!(size(weights), 65_537, "{} endpoints", weights.len());
+        assert_eq!(size_for(weights), 65_537, "{} endpoints", weights.len());
     }
-    assert_eq!(size(&[1; 656]), 655_373);
+    assert_eq!(size_for(&[1; 656]), 655_373);
     let by_weight: Vec<u16> = (0..300).map(|i| if i == 0 { 1 } else { 3 }).collect();
-    assert_eq!(size(&by_weight), 655_373);
+    assert_eq!(size_for(&by_weight), 655_373);
 }
 
 /// Tables of every size give everybody their slots. Prints how long they take to build: what a publish may cost.

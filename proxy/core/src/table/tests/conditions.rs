@@ -158,7 +158,41 @@ fn a_terminating_phase_that_was_coalesced_away_still_counts() {
         Event::SliceApplied(slice("a", vec![endpoint("p1", "10.0.0.1", LEAVING)])),
         Event::SliceApplied(slice("a", Vec::new())),
     ]);
+    let said = world.said();
+    assert!(said.contains(&String::from("gone 10.0.0.1:80 terminating=true")));
+    assert!(
+        said.contains(&String::from("drain 10.0.0.1:80 1 flows: slice default/a says terminating")),
+        "{said:?}"
+    );
+}
+
+/// A17: the same of an endpoint without flows: there is no drain to speak of.
+#[test]
+fn a_coalesced_end_without_flows_is_no_drain() {
+    let mut world = World::listed(vec![slice("a", vec![endpoint("p1", "10.0.0.1", READY)])]);
+    world.said();
+    world.tell_all([
+        Event::SliceApplied(slice("a", vec![endpoint("p1", "10.0.0.1", LEAVING)])),
+        Event::SliceApplied(slice("a", Vec::new())),
+    ]);
+    assert_eq!(world.said(), ["removed 10.0.0.1:80 0 flows", "eligible default/web:http 0"]);
+}
+
+/// A17: an endpoint that lost its address while a slice says it is terminating was terminating, though nobody saw it
+/// so; one whose address another pod had while that one was terminating was not.
+#[test]
+fn terminating_is_said_of_the_pod_that_was() {
+    let of = |uid, conditions| vec![endpoint(uid, "10.0.0.1", conditions)];
+    let mut world = World::listed(vec![slice("a", of("old", READY))]);
+    let _flow = world.admit().unwrap();
+    world.tell_all([
+        Event::SliceApplied(slice("a", of("old", LEAVING))),
+        Event::SliceApplied(slice("b", of("new", READY))),
+    ]);
     assert!(world.said().contains(&String::from("gone 10.0.0.1:80 terminating=true")));
+    let _flow = world.admit().unwrap();
+    world.tell_all(["a", "b"].map(|name| Event::SliceDeleted(crate::sample::slice_name(name))));
+    assert!(world.said().contains(&String::from("gone 10.0.0.1:80 terminating=false")));
 }
 
 /// A20: ready, not ready, ready again: the same endpoint, and its flows never noticed.
@@ -176,4 +210,31 @@ fn a_flap_keeps_endpoint_and_flows() {
     }
     let said = world.said();
     assert!(said.iter().all(|line| line.starts_with("changed") || line.starts_with("eligible")), "{said:?}");
+}
+
+/// Where there is nobody, there is no last resort either; and the view says of each endpoint whether it is eligible.
+#[test]
+fn the_view_says_who_is_eligible() {
+    let says = |conditions| {
+        slice("a", vec![endpoint("p1", "10.0.0.1", NOT_READY), endpoint("p2", "10.0.0.2", conditions)])
+    };
+    let mut world = World::with(last_resort(), vec![says(READY)]);
+    let eligible =
+        |world: &World| world.view().endpoints.iter().map(|view| view.eligible).collect::<Vec<_>>();
+    assert_eq!(eligible(&world), [false, true]);
+    world.apply(says(FAILING));
+    assert_eq!(eligible(&world), [false, false]);
+    assert!(!world.view().last_resort);
+}
+
+/// `since` is when the conditions last changed, or when the endpoint went.
+#[test]
+fn since_follows_the_conditions() {
+    let mut world = World::listed(vec![slice("a", vec![endpoint("p1", "10.0.0.1", READY)])]);
+    let _flow = world.admit().unwrap();
+    for endpoints in [vec![endpoint("p1", "10.0.0.1", NOT_READY)], Vec::new()] {
+        world.wait_millis(10);
+        world.apply(slice("a", endpoints));
+        assert_eq!(world.endpoint("10.0.0.1:80").since, world.now);
+    }
 }

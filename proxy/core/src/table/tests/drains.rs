@@ -144,3 +144,43 @@ fn all_endpoints_may_drain_at_once() {
     let counted: u64 = world.view().endpoints.iter().map(|view| view.endpoint.admission().flows()).sum();
     assert_eq!(counted, flows.len() as u64);
 }
+
+/// A drain that is on when its endpoint goes is the same drain: it does not begin again.
+#[test]
+fn going_does_not_begin_a_drain_again() {
+    let mut world = World::listed(vec![says(READY)]);
+    let _flow = world.admit().unwrap();
+    world.apply(says(LEAVING));
+    let since = world.endpoint("10.0.0.1:80").drain.unwrap().since;
+    world.said();
+    world.wait_millis(10);
+    world.apply(slice("a", Vec::new()));
+    assert_eq!(world.said(), ["gone 10.0.0.1:80 terminating=true", "removed 10.0.0.1:80 1 flows"]);
+    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().since, since);
+}
+
+/// An endpoint that went while it drained and comes back ready takes new flows: what it was is not what it is.
+#[test]
+fn back_and_ready_is_ready() {
+    let mut world = World::listed(vec![says(READY)]);
+    let flow = world.admit().unwrap();
+    world.apply(says(LEAVING));
+    world.apply(slice("a", Vec::new()));
+    world.apply(says(READY));
+    let view = world.endpoint("10.0.0.1:80");
+    assert!(alloc::sync::Arc::ptr_eq(&view.endpoint, flow.endpoint()));
+    assert!(view.drain.is_none() && view.eligible);
+}
+
+/// A lost report of a service that was given up costs one tick as well: then nothing is left of it.
+#[test]
+fn a_tick_ends_a_service_that_was_given_up() {
+    let mut world = World::listed(vec![says(READY)]);
+    let flow = world.admit().unwrap();
+    world.tell(Event::ServicesConfigured(Vec::new()));
+    world.table.handle_tick(world.now);
+    assert_eq!(world.table.services().len(), 1);
+    flow.release();
+    world.table.handle_tick(world.now);
+    assert!(world.table.services().is_empty());
+}

@@ -160,3 +160,102 @@ fn the_count_at_a_close_is_exact() {
     let left = admitted.into_inner() - released.into_inner();
     assert_eq!(endpoint_view.endpoint.admission().flows(), left);
 }
+
+/// An affinity ends when there is nobody to go to: once endpoints are back, the client is picked for anew.
+#[test]
+fn affinity_is_forgotten_when_nobody_is_ready() {
+    let settings = ServiceSettings { affinity_timeout: Some(Duration::from_secs(60)), ..Default::default() };
+    let both = |conditions| {
+        slice("a", vec![endpoint("p1", "10.0.0.1", conditions), endpoint("p2", "10.0.0.2", conditions)])
+    };
+    let mut world = World::with(settings, vec![both(READY)]);
+    let hashed = Arc::clone(world.admit().unwrap().endpoint());
+    let stuck = Arc::clone(world.admit_from("192.0.2.1", &[Arc::clone(&hashed)]).unwrap().endpoint());
+    assert!(Arc::ptr_eq(world.admit().unwrap().endpoint(), &stuck));
+    world.apply(both(NOT_READY));
+    assert!(world.admit().is_err());
+    world.apply(both(READY));
+    assert!(Arc::ptr_eq(world.admit().unwrap().endpoint(), &hashed));
+}
+
+/// A worker whose snapshot is behind, and most of whose endpoints have closed, spreads flows over those that have not.
+#[test]
+fn an_old_snapshot_spreads_flows_over_what_is_left() {
+    let says = |conditions: fn(u8) -> crate::Conditions| {
+        let endpoints =
+            (0..39).map(|i| endpoint(&std::format!("p{i}"), &std::format!("10.0.0.{i}"), conditions(i)));
+        slice("a", endpoints.collect())
+    };
+    let mut world = World::listed(vec![says(|_| READY)]);
+    let old = Arc::clone(world.snapshot.service(world.table.service_id(&web()).unwrap()).unwrap());
+    world.apply(says(|i| if i % 13 == 0 { READY } else { LEAVING }));
+    let key = FlowKey { client: "192.0.2.1".parse().unwrap() };
+    let mut state = PickState::default();
+    let flows: Vec<_> =
+        (0..300).map(|_| old.admit(&key, &[], &mut state, &mut world.rng, world.now).unwrap()).collect();
+    for address in ["10.0.0.0:80", "10.0.0.13:80", "10.0.0.26:80"] {
+        let share = world.endpoint(address).endpoint.admission().flows();
+        assert!(share > 60, "{address} has {share} of {}", flows.len());
+    }
+}
+
+/// A worker that still takes an endpoint for the last resort gets in when it has become ready meanwhile.
+#[test]
+fn an_old_snapshot_of_the_last_resort_may_use_what_is_ready() {
+    let settings =
+        ServiceSettings { when_none_ready: crate::WhenNoneReady::ServingTerminating, ..Default::default() };
+    let says = |conditions| slice("a", vec![endpoint("p1", "10.0.0.1", conditions)]);
+    let mut world = World::with(settings, vec![says(LEAVING)]);
+    let old = Arc::clone(world.snapshot.service(world.table.service_id(&web()).unwrap()).unwrap());
+    world.apply(says(READY));
+    let key = FlowKey { client: "192.0.2.1".parse().unwrap() };
+    assert!(old.admit(&key, &[], &mut PickState::default(), &mut world.rng, world.now).is_ok());
+}
+
+/// Admissions close before others open: whoever watches never sees an endpoint that came in ahead of one that went.
+#[test]
+fn closing_comes_before_opening() {
+    let says = |first, second| {
+        let of = |net: u8, conditions| {
+            (0..100_u8).map(move |i| {
+                endpoint(&std::format!("p{net}-{i}"), &std::format!("10.0.{net}.{i}"), conditions)
+            })
+        };
+        slice("a", of(0, first).chain(of(1, second)).collect())
+    };
+    for _ in 0..20 {
+        let mut world = World::listed(vec![says(NOT_READY, READY)]);
+        let [first, last] = ["10.0.0.0:80", "10.0.1.99:80"].map(|address| world.endpoint(address).endpoint);
+        let (started, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let stop = Stop(&stop);
+            // Of all that opens the first is waited for, and of all that closes the last must have closed by then.
+            let watch = scope.spawn(|| {
+                started.store(true, Ordering::Release);
+                while first.admission().mode() != crate::AdmissionMode::Open
+                    && !stop.0.load(Ordering::Acquire)
+                {
+                    core::hint::spin_loop();
+                }
+                last.admission().mode()
+            });
+            while !started.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+            world.apply(says(READY, NOT_READY));
+            stop.0.store(true, Ordering::Release);
+            assert_eq!(watch.join().unwrap(), crate::AdmissionMode::Closed);
+        });
+    }
+}
+
+/// The controller is called for the last flow of an endpoint that takes no new ones, and for no other.
+#[test]
+fn only_the_last_flow_of_a_closed_endpoint_is_reported() {
+    let says = |conditions| slice("a", vec![endpoint("p1", "10.0.0.1", conditions)]);
+    let mut world = World::listed(vec![says(READY)]);
+    assert!(!world.admit().unwrap().release(), "an open endpoint may be empty");
+    let flows = [world.admit().unwrap(), world.admit().unwrap()];
+    world.apply(says(NOT_READY));
+    assert_eq!(flows.map(Permit::release), [false, true]);
+}

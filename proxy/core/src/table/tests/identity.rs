@@ -239,3 +239,41 @@ fn an_endpoint_that_was_let_go_stays_unknown() {
         assert!(world.table.endpoint(flow.endpoint().id()).is_some());
     }
 }
+
+/// A10: the report that an old pod's last flow has ended lets the old pod go, and not the one that has its address now.
+#[test]
+fn a_report_is_about_the_pod_that_had_the_address() {
+    let mut world = World::listed(vec![slice("a", vec![endpoint("old", "10.0.0.1", READY)])]);
+    let flow = world.admit().unwrap();
+    world.apply(slice("a", vec![endpoint("new", "10.0.0.1", READY)]));
+    assert_eq!(world.view().endpoints.len(), 2);
+    let id = flow.endpoint().id();
+    flow.release();
+    world.tell(Event::EndpointEmptied(id));
+    let left: Vec<_> =
+        world.view().endpoints.iter().map(|view| view.endpoint.identity().pod_uid.clone().unwrap()).collect();
+    assert_eq!(left, ["new".into()]);
+}
+
+/// A service that was given up has no new endpoints.
+#[test]
+fn nobody_arrives_at_a_service_that_was_given_up() {
+    let mut world = World::listed(vec![slice("a", vec![endpoint("p1", "10.0.0.1", READY)])]);
+    let _flow = world.admit().unwrap();
+    world.tell(Event::ServicesConfigured(Vec::new()));
+    world.apply(slice("b", vec![endpoint("p2", "10.0.0.2", READY)]));
+    assert_eq!(world.view().endpoints.len(), 1);
+}
+
+/// S4, one uid: what is not a condition is what the later slice says.
+#[test]
+fn one_pod_in_two_slices_is_where_the_later_one_says() {
+    for names in [["a", "b"], ["b", "a"]] {
+        let mut world = World::listed(Vec::new());
+        for (name, zone) in names.into_iter().zip(["old", "new"]) {
+            let p1 = crate::SliceEndpoint { zone: Some(zone.into()), ..endpoint("p1", "10.0.0.1", READY) };
+            world.apply(slice(name, vec![p1]));
+        }
+        assert_eq!(world.endpoint("10.0.0.1:80").zone.as_deref(), Some("new"));
+    }
+}

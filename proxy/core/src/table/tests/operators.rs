@@ -90,6 +90,47 @@ fn the_later_request_wins() {
     assert_eq!(world.eligible(), ["10.0.0.2:80"]);
 }
 
+/// The same the other way round: an address in service overrules a drain of its pod.
+#[test]
+fn an_address_in_service_overrules_its_pods_drain() {
+    let mut world = two();
+    world.ask(AdminState::Drain, pod("p1"));
+    world.ask(AdminState::InService, address("10.0.0.1:80"));
+    assert_eq!(world.eligible(), ["10.0.0.1:80", "10.0.0.2:80"]);
+    let mut restored = two();
+    for (endpoints, request) in world.table.operator_requests() {
+        restored.ask(request.state, endpoints);
+    }
+    assert_eq!(restored.eligible(), world.eligible(), "asked again in the same order");
+}
+
+/// A drain holds for the last resort too.
+#[test]
+fn a_drained_endpoint_is_no_last_resort() {
+    let settings = crate::ServiceSettings {
+        when_none_ready: crate::WhenNoneReady::ServingTerminating,
+        ..Default::default()
+    };
+    let mut world = World::with(settings, vec![slice("a", vec![endpoint("p1", "10.0.0.1", LEAVING)])]);
+    assert!(world.admit().is_ok());
+    world.ask(AdminState::Drain, pod("p1"));
+    assert!(world.admit().is_err());
+}
+
+/// A pod's name may come to be known, or change, after the request.
+#[test]
+fn a_request_by_pod_follows_the_name() {
+    let named = |name: &str| {
+        let endpoint = endpoint("p1", "10.0.0.1", READY);
+        slice("a", vec![crate::SliceEndpoint { pod_name: Some(name.into()), pod_uid: None, ..endpoint }])
+    };
+    let mut world = World::listed(vec![named("default/one")]);
+    world.ask(AdminState::Drain, pod("two"));
+    assert!(world.admit().is_ok());
+    world.apply(named("default/two"));
+    assert!(world.admit().is_err());
+}
+
 /// What `operator_requests` gives, asked again of a new table, has the same effect.
 #[test]
 fn requests_can_be_restored() {
@@ -122,4 +163,18 @@ fn a_request_for_an_unknown_service_is_kept() {
     );
     assert!(table.poll_output(crate::Timestamp::default()).is_none());
     assert_eq!(table.operator_requests()[0].0, selector);
+}
+
+/// A request is for every port of the Service.
+#[test]
+fn a_request_is_for_every_port() {
+    use crate::sample::{config, web, with_ports};
+    let grpc = crate::ServicePort { port: Some("grpc".into()), ..web() };
+    let mut world = World::of(vec![config(web()), config(grpc.clone())]);
+    let both = slice("a", vec![endpoint("p1", "10.0.0.1", READY)]);
+    world.tell(Event::SlicesListed(vec![with_ports(both, &[("http", 80), ("grpc", 81)])]));
+    world.ask(AdminState::Drain, pod("p1"));
+    for port in [web(), grpc] {
+        assert_eq!(world.eligible_of(&port), Vec::<String>::new(), "{port}");
+    }
 }

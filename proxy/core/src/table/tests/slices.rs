@@ -219,3 +219,37 @@ fn a_fixed_list_shadows_slices() {
     assert_eq!(world.eligible(), ["10.0.0.1:80", "10.0.0.2:80"]);
     assert_eq!(world.admit().unwrap_err(), crate::Refusal::NotSynced, "slices need a complete list");
 }
+
+fn fixed(list: &[(&str, u16)]) -> Event {
+    let list = list
+        .iter()
+        .map(|(address, weight)| FixedEndpoint { address: address.parse().unwrap(), weight: *weight });
+    Event::ServicesConfigured(vec![ServiceConfig { fixed: Some(list.collect()), ..config(web()) }])
+}
+
+/// A weight that changes is published.
+#[test]
+fn a_changed_weight_is_published() {
+    let mut world = World::of(Vec::new());
+    world.tell(fixed(&[("10.9.0.1:1", 1), ("10.9.0.2:1", 1)]));
+    let before = world.table.generation();
+    world.tell(fixed(&[("10.9.0.1:1", 1), ("10.9.0.2:1", 5)]));
+    assert_eq!(world.table.generation(), before + 1);
+    assert_eq!(world.endpoint("10.9.0.2:1").weight, 5);
+}
+
+/// What configuration takes out, from slices or from a list, is not gone: nothing is armed, so nothing is undone when
+/// it is back.
+#[test]
+fn a_reload_is_neither_gone_nor_back() {
+    let mut world = World::listed(vec![slice("a", vec![endpoint("p1", "10.0.0.1", READY)])]);
+    let _flow = world.admit().unwrap();
+    world.said();
+    world.tell(fixed(&[("10.9.0.1:1", 1)]));
+    let _flow = world.admit().unwrap();
+    world.tell(Event::ServicesConfigured(vec![config(web())]));
+    world.tell(fixed(&[("10.9.0.1:1", 1)]));
+    let said = world.said();
+    assert!(!said.iter().any(|line| line.starts_with("gone") || line.starts_with("back")), "{said:?}");
+    assert_eq!(world.endpoint("10.9.0.1:1").endpoint.admission().flows(), 1);
+}

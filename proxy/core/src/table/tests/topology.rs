@@ -111,3 +111,65 @@ fn a_client_is_served_by_its_own_family() {
     world.apply(slice("b", Vec::new()));
     assert!(world.admit_from("2001:db8::9", &[]).is_ok());
 }
+
+/// S6: a service of IPv6 alone serves IPv4 clients too.
+#[test]
+fn a_service_of_one_family_serves_the_other() {
+    let mut world = World::listed(vec![slice("b", vec![endpoint("p1", "2001:db8::1", READY)])]);
+    assert_eq!(
+        world.admit_from("192.0.2.1", &[]).unwrap().endpoint().address(),
+        "[2001:db8::1]:80".parse().unwrap()
+    );
+}
+
+/// A change of IPv6 endpoints alone is published.
+#[test]
+fn a_change_of_one_family_is_published() {
+    let v6 = |conditions| {
+        slice("b", vec![endpoint("p1", "2001:db8::1", READY), endpoint("p2", "2001:db8::2", conditions)])
+    };
+    let mut world = World::listed(vec![slice("a", vec![endpoint("p1", "10.0.0.1", READY)]), v6(READY)]);
+    world.apply(v6(LEAVING));
+    assert_eq!(world.eligible(), ["10.0.0.1:80", "[2001:db8::1]:80"]);
+}
+
+/// Hints of one family are judged apart from the other's, as its slices are.
+#[test]
+fn families_have_hints_of_their_own() {
+    let mut world = World::listed(vec![
+        slice("a", hinted()),
+        slice("b", vec![endpoint("p1", "2001:db8::1", READY), endpoint("p2", "2001:db8::2", READY)]),
+    ]);
+    at(&mut world, None, Some("zone-a"));
+    assert_eq!(world.eligible(), ["10.0.0.1:80", "[2001:db8::1]:80", "[2001:db8::2]:80"]);
+}
+
+/// The last resort has no topology: terminating endpoints carry stale hints or none.
+#[test]
+fn the_last_resort_ignores_hints() {
+    let settings = crate::ServiceSettings {
+        when_none_ready: crate::WhenNoneReady::ServingTerminating,
+        ..Default::default()
+    };
+    let leaving =
+        hinted().into_iter().map(|endpoint| SliceEndpoint { conditions: LEAVING, ..endpoint }).collect();
+    let mut world = World::with(settings, vec![slice("a", leaving)]);
+    at(&mut world, None, Some("zone-a"));
+    assert_eq!(world.eligible().len(), 2);
+}
+
+/// Hints that change are followed, though nothing else has changed.
+#[test]
+fn changed_hints_are_followed() {
+    let mut world = World::listed(vec![slice("a", hinted())]);
+    at(&mut world, Some("node-a"), Some("zone-a"));
+    let mut endpoints = hinted();
+    endpoints[0].zone_hints = vec!["zone-b".into()];
+    endpoints[1].zone_hints = vec!["zone-a".into()];
+    world.apply(slice("a", endpoints.clone()));
+    assert_eq!(world.eligible(), ["10.0.0.2:80"]);
+    endpoints[0].node_hints = vec!["node-a".into()];
+    endpoints[1].node_hints = vec!["node-b".into()];
+    world.apply(slice("a", endpoints.clone()));
+    assert_eq!(world.eligible(), ["10.0.0.1:80"]);
+}

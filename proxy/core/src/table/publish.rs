@@ -71,8 +71,7 @@ impl Table {
             let snapshot =
                 Snapshot { generation: self.snapshot.generation.saturating_add(1), services: next };
             self.snapshot = Arc::new(snapshot);
-            // Of two snapshots that nobody has taken yet, only the later one is of use.
-            self.outputs.retain(|output| !matches!(output, Output::Publish(_)));
+            // Ahead of everything: the call that publishes hands it out, so no two ever wait here.
             self.outputs.push_front(Output::Publish(Arc::clone(&self.snapshot)));
         }
         for (port, outcome) in settled {

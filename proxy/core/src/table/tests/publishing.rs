@@ -55,11 +55,11 @@ fn a_burst_is_one_publish() {
     assert_eq!(world.eligible().len(), 100);
 }
 
-/// B7: a snapshot that nobody has taken yet gives way to the next one.
+/// B7: a snapshot is handed out by the call that makes it, ahead of what was left to say before.
 #[test]
-fn a_snapshot_that_nobody_took_gives_way() {
+fn a_snapshot_comes_ahead_of_older_notices() {
     let mut world = World::listed(vec![slice("a", vec![endpoint("p1", "10.0.0.1", READY)])]);
-    // Two looks, of which the first takes one of two outputs: the snapshot.
+    // Two looks that each take one output and leave the notices.
     world.table.handle_event(
         Event::SliceApplied(slice("a", vec![endpoint("p1", "10.0.0.1", NOT_READY)])),
         world.now,

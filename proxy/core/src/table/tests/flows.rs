@@ -259,3 +259,18 @@ fn only_the_last_flow_of_a_closed_endpoint_is_reported() {
     world.apply(says(NOT_READY));
     assert_eq!(flows.map(Permit::release), [false, true]);
 }
+
+/// An endpoint that has become a last resort refuses workers that still take it for ready.
+#[test]
+fn an_old_snapshot_of_the_ready_may_not_use_the_last_resort() {
+    let settings =
+        ServiceSettings { when_none_ready: crate::WhenNoneReady::ServingTerminating, ..Default::default() };
+    let says = |conditions| slice("a", vec![endpoint("p1", "10.0.0.1", conditions)]);
+    let mut world = World::with(settings, vec![says(READY)]);
+    let old = Arc::clone(world.snapshot.service(world.table.service_id(&web()).unwrap()).unwrap());
+    world.apply(says(LEAVING));
+    let key = FlowKey { client: "192.0.2.1".parse().unwrap() };
+    let refused = old.admit(&key, &[], &mut PickState::default(), &mut world.rng, world.now);
+    assert_eq!(refused.unwrap_err(), Refusal::Moving);
+    assert!(world.admit().is_ok(), "whoever knows what it is gets in");
+}

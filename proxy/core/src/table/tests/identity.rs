@@ -261,8 +261,10 @@ fn nobody_arrives_at_a_service_that_was_given_up() {
     let mut world = World::listed(vec![slice("a", vec![endpoint("p1", "10.0.0.1", READY)])]);
     let _flow = world.admit().unwrap();
     world.tell(Event::ServicesConfigured(Vec::new()));
+    world.said();
     world.apply(slice("b", vec![endpoint("p2", "10.0.0.2", READY)]));
     assert_eq!(world.view().endpoints.len(), 1);
+    assert!(world.said().is_empty());
 }
 
 /// S4, one uid: what is not a condition is what the later slice says.

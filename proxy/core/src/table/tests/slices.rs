@@ -253,3 +253,29 @@ fn a_reload_is_neither_gone_nor_back() {
     assert!(!said.iter().any(|line| line.starts_with("gone") || line.starts_with("back")), "{said:?}");
     assert_eq!(world.endpoint("10.9.0.1:1").endpoint.admission().flows(), 1);
 }
+
+/// S5: a port without a number is none, and a port is there as long as one slice has it.
+#[test]
+fn the_only_port_is_counted_over_all_slices() {
+    let of =
+        |name, ports: &[(&str, u16)]| with_ports(slice(name, vec![endpoint(name, "10.0.0.1", READY)]), ports);
+    let mut world = World::of(vec![config(any_port())]);
+    world.tell(Event::SlicesListed(vec![of("a", &[("web", 80), ("none", 0)]), of("b", &[("web", 80)])]));
+    assert_eq!(world.eligible_of(&any_port()), ["10.0.0.1:80"]);
+    world.tell(Event::SliceDeleted(slice_name("b")));
+    world.apply(of("c", &[("admin", 9)]));
+    assert_eq!(world.eligible_of(&any_port()), Vec::<String>::new(), "web is still there");
+}
+
+/// A service that has a fixed list again shadows its slices again, which is said again.
+#[test]
+fn shadowing_is_said_each_time_it_begins() {
+    let mut world = World::listed(vec![slice("a", vec![endpoint("p1", "10.0.0.1", READY)])]);
+    for _ in 0..2 {
+        world.said();
+        world.tell(fixed(&[("10.9.0.1:1", 1)]));
+        world.tell(fixed(&[("10.9.0.2:1", 1)]));
+        assert_eq!(world.said().iter().filter(|line| line.starts_with("shadowed")).count(), 1);
+        world.tell(Event::ServicesConfigured(vec![config(web())]));
+    }
+}

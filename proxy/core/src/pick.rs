@@ -54,6 +54,8 @@ pub(crate) type Weighted = (Arc<Endpoint>, u16);
 /// The eligible endpoints of one address family, with what picking among them needs.
 #[derive(Debug, Default)]
 pub(crate) struct PickSet {
+    /// What it was made for.
+    policy: Policy,
     endpoints: Arc<[Arc<Endpoint>]>,
     weights: Box<[u16]>,
     draw: Draw,
@@ -66,7 +68,7 @@ pub(crate) struct PickSet {
 /// How a draw that does not depend on the client is made.
 #[derive(Debug, Default)]
 enum Draw {
-    /// Every endpoint has the same weight.
+    /// Every endpoint has the same weight, or none is drawn this way.
     #[default]
     Even,
     /// Weights differ: candidates are drawn by weight.
@@ -81,15 +83,17 @@ impl PickSet {
     pub(crate) fn new(eligible: &[Weighted], policy: Policy, affinity: bool) -> Self {
         let weights: Box<[u16]> = eligible.iter().map(|(_, weight)| (*weight).max(1)).collect();
         let even = weights.windows(2).all(|pair| pair.first() == pair.last());
+        let by_client = affinity || policy == Policy::Maglev;
         let draw = match policy {
-            _ if even => Draw::Even,
+            // With affinity, too, an endpoint is picked by the client's address, whatever the policy.
+            _ if even || by_client => Draw::Even,
             Policy::RoundRobin => Draw::Scheduled(Schedule::new(&weights)),
             Policy::LeastFlows | Policy::Random | Policy::Maglev => Draw::Weighted(AliasTable::new(&weights)),
         };
         let endpoints: Arc<[Arc<Endpoint>]> =
             eligible.iter().map(|(endpoint, _)| Arc::clone(endpoint)).collect();
-        let by_client = affinity || policy == Policy::Maglev;
         Self {
+            policy,
             maglev: by_client.then(|| {
                 let identities: Vec<_> = endpoints.iter().map(|endpoint| endpoint.identity()).collect();
                 Maglev::new(&identities, &weights)
@@ -104,6 +108,11 @@ impl PickSet {
     /// The endpoints.
     pub(crate) fn endpoints(&self) -> &Arc<[Arc<Endpoint>]> {
         &self.endpoints
+    }
+
+    /// Whether making a set of these endpoints anew would make no difference.
+    pub(crate) fn serves(&self, eligible: &[Weighted], policy: Policy, affinity: bool) -> bool {
+        self.policy == policy && self.positions.is_some() == affinity && self.holds(eligible)
     }
 
     /// Whether this set holds exactly these endpoints with these weights.

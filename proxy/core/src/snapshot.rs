@@ -38,8 +38,8 @@ pub struct ServiceSnapshot {
     /// Which set the endpoints are from.
     pub(crate) tier: Tier,
     pub(crate) families: Families,
-    pub(crate) v4: PickSet,
-    pub(crate) v6: PickSet,
+    pub(crate) v4: Arc<PickSet>,
+    pub(crate) v6: Arc<PickSet>,
     pub(crate) affinity: Option<Arc<AffinityTable>>,
 }
 
@@ -99,8 +99,9 @@ impl ServiceSnapshot {
 
     /// Picks an endpoint for a new flow and counts the flow in. Never one of `tried`.
     ///
-    /// O(1) but for a flow that has tried endpoints already. The admission has the last word: an endpoint that was
-    /// closed after this snapshot was published refuses, and another one is picked.
+    /// O(1), except where a few draws meet only endpoints that were tried or have closed since: then every endpoint is
+    /// looked at, once. The admission has the last word: an endpoint that was closed after this snapshot was published
+    /// refuses, and another one is picked.
     pub fn admit(
         &self,
         key: &FlowKey,

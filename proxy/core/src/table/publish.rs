@@ -30,7 +30,7 @@ use crate::{
     endpoint::{AdminState, OperatorRequest},
     name::ServicePort,
     output::{Notice, Output},
-    pick::PickSet,
+    pick::{PickSet, Weighted},
     snapshot::{ServiceSnapshot, Snapshot},
     time::Timestamp,
 };
@@ -177,14 +177,20 @@ impl Service {
             _ => has_affinity.then(|| Arc::new(AffinityTable::new(seed, CAPACITY))),
         };
         let policy = self.settings.policy;
+        // A maglev table takes a millisecond or more to build: one family's change leaves the other's alone.
+        let set = |known: Option<&Arc<PickSet>>, eligible: &[Weighted]| {
+            let kept = known.filter(|set| set.serves(eligible, policy, has_affinity)).map(Arc::clone);
+            kept.unwrap_or_else(|| Arc::new(PickSet::new(eligible, policy, has_affinity)))
+        };
+        let known = self.published.as_deref();
         Some(Some(Arc::new(ServiceSnapshot {
             port: self.port.clone(),
             settings: Arc::clone(&self.settings),
             synced,
             tier: eligible.tier,
             families: eligible.families,
-            v4: PickSet::new(&eligible.v4, policy, has_affinity),
-            v6: PickSet::new(&eligible.v6, policy, has_affinity),
+            v4: set(known.map(|known| &known.v4), &eligible.v4),
+            v6: set(known.map(|known| &known.v6), &eligible.v6),
             affinity: self.affinity.clone(),
         })))
     }

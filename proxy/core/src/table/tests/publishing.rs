@@ -175,3 +175,28 @@ fn before_the_first_list_a_flow_hears_not_synced() {
     assert_eq!(world.admit().unwrap_err(), Refusal::NoneReady);
     assert_eq!(world.said(), ["eligible default/web:http 0"]);
 }
+
+/// What one family's endpoints are picked with is not built anew because the other's have changed, or a setting that
+/// has nothing to do with picks; it is when the policy or affinity changes.
+#[test]
+fn pick_sets_are_kept_where_nothing_changed_for_them() {
+    let with = |settings| Event::ServicesConfigured(vec![ServiceConfig { settings, ..config(web()) }]);
+    let affinity = ServiceSettings { affinity_timeout: Some(Duration::from_secs(60)), ..Default::default() };
+    let v6 = |conditions| slice("b", vec![endpoint("p1", "2001:db8::1", conditions)]);
+    let mut world =
+        World::with(affinity.clone(), vec![slice("a", vec![endpoint("p1", "10.0.0.1", READY)]), v6(READY)]);
+    let set = |world: &World| {
+        let id = world.table.service_id(&web()).unwrap();
+        Arc::clone(&world.snapshot.service(id).unwrap().v4)
+    };
+    let (before, generation) = (set(&world), world.table.generation());
+    world.apply(v6(NOT_READY));
+    world.tell(with(ServiceSettings { connect_attempts: 9, ..affinity.clone() }));
+    assert_eq!(world.table.generation(), generation + 2);
+    assert!(Arc::ptr_eq(&before, &set(&world)));
+    world.tell(with(ServiceSettings { policy: crate::Policy::RoundRobin, ..affinity }));
+    let other = set(&world);
+    assert!(!Arc::ptr_eq(&before, &other));
+    world.tell(with(ServiceSettings { policy: crate::Policy::RoundRobin, ..Default::default() }));
+    assert!(!Arc::ptr_eq(&other, &set(&world)));
+}

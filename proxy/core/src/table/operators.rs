@@ -2,6 +2,9 @@
 //!
 //! Requests are kept by what they name, not by endpoint, so that they also hold for endpoints that come later. Where
 //! an address and a pod name the same endpoint, the later request wins.
+//!
+//! A request that names nobody is kept like any other, so whoever takes requests in bounds how many there are, as the
+//! controller does. What has no effect is dropped here.
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::net::SocketAddr;
@@ -80,16 +83,19 @@ impl Operators {
 }
 
 impl Requests {
-    /// Drops what has no effect: asking for service matters only where it overrules the other kind of selector.
-    /// False where nothing is left.
+    /// Drops what has no effect: asking for service matters only where it overrules an earlier drain by the other kind
+    /// of selector. False where nothing is left.
     fn prune(&mut self) -> bool {
-        let asks_drain = |(_, request): &(u64, OperatorRequest)| request.state != AdminState::InService;
-        if !self.pods.values().any(asks_drain) {
-            self.addresses.retain(|_, request| asks_drain(request));
-        }
-        if !self.addresses.values().any(asks_drain) {
-            self.pods.retain(|_, request| asks_drain(request));
-        }
+        let drains = |(order, request): &(u64, OperatorRequest)| {
+            (request.state != AdminState::InService).then_some(*order)
+        };
+        let matters = |request: &(u64, OperatorRequest), first_drain: Option<u64>| {
+            drains(request).is_some() || first_drain.is_some_and(|drain| drain < request.0)
+        };
+        let by_pod = self.pods.values().filter_map(drains).min();
+        self.addresses.retain(|_, request| matters(request, by_pod));
+        let by_address = self.addresses.values().filter_map(drains).min();
+        self.pods.retain(|_, request| matters(request, by_address));
         !(self.addresses.is_empty() && self.pods.is_empty())
     }
 }

@@ -104,6 +104,25 @@ fn an_address_in_service_overrules_its_pods_drain() {
     assert_eq!(restored.eligible(), world.eligible(), "asked again in the same order");
 }
 
+/// Asking for service is forgotten where it overrules no drain that was asked before: it must not pile up.
+#[test]
+fn service_that_overrules_nothing_is_forgotten() {
+    let mut world = two();
+    for _ in 0..3 {
+        world.ask(AdminState::Drain, address("10.0.0.2:80"));
+        world.ask(AdminState::InService, address("10.0.0.2:80"));
+        assert!(world.table.operator_requests().is_empty());
+    }
+    world.ask(AdminState::InService, address("10.0.0.2:80"));
+    world.ask(AdminState::Drain, pod("p1"));
+    assert_eq!(world.table.operator_requests().len(), 1);
+    world.ask(AdminState::InService, address("10.0.0.1:80"));
+    assert_eq!(world.table.operator_requests().len(), 2, "it overrules the pod's drain");
+    world.ask(AdminState::Drain, pod("p1"));
+    assert_eq!(world.table.operator_requests().len(), 1, "the pod's drain is the later one now");
+    assert_eq!(world.eligible(), ["10.0.0.2:80"]);
+}
+
 /// A drain holds for the last resort too.
 #[test]
 fn a_drained_endpoint_is_no_last_resort() {

@@ -6,6 +6,7 @@
 use std::{
     future::poll_fn,
     io,
+    os::fd::AsFd,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -13,9 +14,9 @@ use std::{
 
 use rustix::io::Errno;
 use tidegate_core::{Endpoint, FlowKey, Party, Permit, Phase, Refusal, ServiceSettings, Termination};
-use tidegate_sys::{socket, start_connect};
+use tidegate_sys::{is_to_itself, socket, start_connect};
 
-use crate::{counters::ConnectFailure, flows::Flow, leg::Leg, worker::Worker};
+use crate::{counters::ConnectFailure, flows::Flow, leg::Leg, reset::reset, worker::Worker};
 
 /// A flow's endpoint: the right to be counted there, the connection to it, and its service's settings.
 pub(crate) struct Connected {
@@ -91,7 +92,7 @@ pub(crate) async fn connect(worker: &Worker, flow: &Flow, picked: Picked) -> Res
     let (mut permit, mut settings) = picked;
     loop {
         flow.attempts.set(flow.attempts.get() + 1);
-        let error = match attempt(flow, &permit, &settings).await {
+        let error = match attempt(worker, flow, &permit, &settings).await {
             Ok(leg) => {
                 counters.connected.add(1);
                 let took = worker.now().since(flow.opened);
@@ -116,7 +117,7 @@ pub(crate) async fn connect(worker: &Worker, flow: &Flow, picked: Picked) -> Res
         if tried.len() >= settings.connect_attempts as usize {
             return Err(Termination { by, phase: Phase::Connect });
         }
-        (permit, settings) = pick_settled(worker, flow, &tried)
+        (permit, settings) = Box::pin(pick_settled(worker, flow, &tried))
             .await
             .map_err(|_| Termination { by, phase: Phase::Connect })?;
         counters.retries.add(1);
@@ -128,8 +129,18 @@ enum Failure {
     Ordered(Party),
 }
 
-async fn attempt(flow: &Flow, permit: &Permit, settings: &ServiceSettings) -> Result<Leg, Failure> {
-    let socket = start_connect(permit.endpoint().address()).map_err(Failure::Io)?;
+async fn attempt(
+    worker: &Worker,
+    flow: &Flow,
+    permit: &Permit,
+    settings: &ServiceSettings,
+) -> Result<Leg, Failure> {
+    let address = permit.endpoint().address();
+    let socket = start_connect(address).map_err(Failure::Io)?;
+    if let Some(timeout) = settings.user_timeout {
+        // A refusal leaves the kernel's own measure, and a good connection.
+        let _ = socket::set_user_timeout(socket.as_fd(), Some(timeout));
+    }
     let leg = Leg::new(socket).map_err(Failure::Io)?;
     let connected = poll_fn(|cx| poll_connected(flow, &leg, cx));
     match tokio::time::timeout(settings.connect_timeout, connected).await {
@@ -137,9 +148,10 @@ async fn attempt(flow: &Flow, permit: &Permit, settings: &ServiceSettings) -> Re
         Ok(Err(failure)) => return Err(failure),
         Err(_) => return Err(Failure::Io(io::ErrorKind::TimedOut.into())),
     }
-    if let Some(timeout) = settings.user_timeout {
-        // A refusal leaves the kernel's own measure, and a good connection.
-        let _ = socket::set_user_timeout(leg.socket(), Some(timeout));
+    if worker.local_ports.contains(&address.port()) && is_to_itself(leg.socket(), address) {
+        // Nobody listens there. Reset, so that the port is free at once for whoever it belongs to.
+        reset(leg);
+        return Err(Failure::Io(io::ErrorKind::ConnectionRefused.into()));
     }
     Ok(leg)
 }
@@ -176,6 +188,7 @@ fn classify(error: &io::Error) -> ConnectFailure {
             | Errno::ACCESS
             | Errno::PERM,
         ) => ConnectFailure::Local,
+        None if error.kind() == io::ErrorKind::ConnectionRefused => ConnectFailure::Refused,
         None if error.kind() == io::ErrorKind::TimedOut => ConnectFailure::Timeout,
         _ => ConnectFailure::Other,
     }

@@ -66,7 +66,7 @@ async fn open(
     let connected = async {
         let picked = match picked {
             Some(picked) => picked,
-            None => pick_settled(&worker, &flow, &[]).await?,
+            None => Box::pin(pick_settled(&worker, &flow, &[])).await?,
         };
         connect(&worker, &flow, picked).await
     };
@@ -100,6 +100,10 @@ async fn live(
             relay.close(&worker.tools);
             Termination::NORMAL
         }
+        Outcome::Relayed(Ending::Broken(Party::Resource)) => {
+            relay.reset(&worker.tools);
+            Termination { by: Party::Resource, phase }
+        }
         Outcome::Relayed(Ending::Broken(by)) => {
             Box::pin(pass_reset(&worker, &flow, relay, by)).await;
             Termination { by, phase }
@@ -127,6 +131,7 @@ async fn live(
 fn end(worker: &Worker, flow: &Flow, termination: Termination) {
     flow.target.counters.terminated(termination).add(1);
     worker.flows.close(flow, termination);
+    worker.flow_ended.notify_waiters();
     worker.log(flow);
 }
 
@@ -172,7 +177,7 @@ impl Conversation {
         if let Poll::Ready(ending) = ending {
             return Poll::Ready(Outcome::Relayed(ending));
         }
-        if relay.is_held_up() && !flow.is_watched.replace(true) {
+        if relay.is_deaf() && !flow.is_watched.replace(true) {
             worker.watch(flow);
         }
         if relay.is_half_closed() {
@@ -206,8 +211,8 @@ impl Conversation {
         }
         if orders.look {
             flow.is_watched.set(false);
-            let silent = worker.now().since(flow.active.get());
-            if let Some(by) = self.relay.failed_while_held_up().filter(|_| silent >= STALL) {
+            let stalled = worker.now().since(flow.active.get()) >= STALL;
+            if let Some(by) = self.relay.failed_unheard(stalled) {
                 return Poll::Ready(Outcome::Relayed(Ending::Broken(by)));
             }
         }

@@ -91,9 +91,15 @@ impl Leg {
         })
     }
 
-    /// Moves what is there into a pipe, which must be empty.
+    /// Moves what is there into a pipe, which must be empty. An end may be the urgent mark; a plain read tells.
     pub(crate) fn fill(&self, pipe: &mut Pipe) -> io::Result<Moved> {
-        self.attempt(Interest::READABLE, |socket| Ok((pipe.fill(socket)?, false)))
+        let urgent = self.is_urgent();
+        self.attempt(Interest::READABLE, |socket| match pipe.fill(socket) {
+            // At the urgent mark a splice would block although there is more behind it, and the kernel says nothing
+            // further. Readiness stays, and a plain read finds out.
+            Err(error) if urgent && error.kind() == io::ErrorKind::WouldBlock => Ok((0, false)),
+            moved => Ok((moved?, false)),
+        })
     }
 
     /// Moves what fits out of a pipe.

@@ -10,10 +10,6 @@ use crate::counters::WorkerCounters;
 /// (16 KiB of kernel memory) but no pages.
 const KEPT: usize = 64;
 
-/// Pipes that hold bytes at one time, because their receivers are slow; further halves copy, and hold a buffer of 64 KiB
-/// instead. The kernel's own limit (pipe(7), pipe-user-pages-soft) does not hold for a privileged process.
-const BUSY: u64 = 512;
-
 /// After the kernel refused a pipe, halves copy for this long before it is asked again: asking costs several calls.
 const BACK_OFF_MILLIS: u128 = 1000;
 
@@ -23,24 +19,28 @@ pub(crate) struct Pipes {
     #[expect(clippy::vec_box, reason = "taking one must not allocate")]
     empty: RefCell<Vec<Box<Pipe>>>,
     refused: RefCell<Option<Instant>>,
+    /// How many there may be, busy or kept.
+    most: u64,
     counters: Arc<WorkerCounters>,
 }
 
 impl Pipes {
-    pub(crate) fn new(counters: Arc<WorkerCounters>) -> Self {
-        Self { empty: RefCell::default(), refused: RefCell::default(), counters }
+    pub(crate) fn new(counters: Arc<WorkerCounters>, most: u64) -> Self {
+        Self { empty: RefCell::default(), refused: RefCell::default(), most, counters }
     }
 
     /// An empty pipe; `None` where the kernel has none to give, or enough of them are in use.
     pub(crate) fn take(&self) -> Option<Box<Pipe>> {
-        if self.counters.pipes_busy.get() >= BUSY {
-            self.counters.pipes_refused.add(1);
-            return None;
-        }
         let pipe = match self.empty.borrow_mut().pop() {
             Some(pipe) => {
                 self.counters.pipes_pooled.sub(1);
                 pipe
+            }
+            // Slow receivers hold pipes for long. The kernel's own limit (pipe(7), pipe-user-pages-soft) does not hold
+            // for a privileged process, and descriptors are for flows.
+            None if self.counters.pipes_busy.get() >= self.most => {
+                self.counters.pipes_refused.add(1);
+                return None;
             }
             None => self.make()?,
         };

@@ -72,6 +72,7 @@ impl Relay {
             }
             (HalfState::SinkBroken, HalfState::SinkBroken) => Some(Ending::Broken(Party::Endpoint)),
             (HalfState::Ended, HalfState::Ended) => Some(Ending::Finished),
+            (HalfState::Starved, _) | (_, HalfState::Starved) => Some(Ending::Broken(Party::Resource)),
             // A sink that takes no more may still have bytes to say, which the other half delivers first.
             (HalfState::Open, _) | (_, HalfState::Open) => None,
         };
@@ -98,17 +99,20 @@ impl Relay {
         self.close(tools);
     }
 
-    /// A receiver holds up a direction.
-    pub(crate) fn is_held_up(&self) -> bool {
-        self.up.is_holding() || self.down.is_holding()
+    /// A direction does not look at its source, so a failure there has to be looked for.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.up.is_deaf() || self.down.is_deaf()
     }
 
-    /// The end that has failed while what it sent is held up by the other one. A half that waits for its sink does
-    /// not look at its source, so this has to be asked.
-    pub(crate) fn failed_while_held_up(&self) -> Option<Party> {
-        if self.up.is_holding() && self.client.has_failed() {
+    /// The end that has failed while its half did not look. One whose bytes the other end has not taken counts only
+    /// where that end is `stalled`: taking them, it will come to the failure by itself.
+    pub(crate) fn failed_unheard(&self, stalled: bool) -> Option<Party> {
+        let unheard = |half: &Half, source: &Leg| {
+            half.is_deaf() && (stalled || !half.is_holding()) && source.has_failed()
+        };
+        if unheard(&self.up, &self.client) {
             Some(Party::Client)
-        } else if self.down.is_holding() && self.endpoint.has_failed() {
+        } else if unheard(&self.down, &self.endpoint) {
             Some(Party::Endpoint)
         } else {
             None

@@ -2,9 +2,10 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::Display,
     io,
+    ops::RangeInclusive,
     rc::Rc,
     sync::{
         Arc,
@@ -18,7 +19,7 @@ use arc_swap::ArcSwap;
 use tidegate_core::{
     EndpointId, FlowId, ListenerId, ListenerSpec, Party, Permit, PickState, Rng, Snapshot, Timestamp,
 };
-use tidegate_sys::{FrozenFlow, coarse_time};
+use tidegate_sys::{FrozenFlow, coarse_time, local_ports};
 use tokio::{
     runtime::{Builder, LocalOptions},
     sync::{Notify, mpsc},
@@ -80,6 +81,8 @@ pub struct WorkerOptions {
     pub counters: Vec<Arc<WorkerCounters>>,
     /// How many flows all workers together may have; accept waits beyond that, and connections queue in the kernel.
     pub max_flows: u64,
+    /// How many pipes this worker may have; halves copy beyond that.
+    pub max_pipes: u64,
     /// Which flows are logged.
     pub flow_log: Arc<FlowLogRate>,
     /// Where its picks' randomness begins.
@@ -94,6 +97,8 @@ pub(crate) struct Worker {
     pub(crate) flows: Flows,
     pub(crate) tools: Tools,
     pub(crate) rng: RefCell<Rng>,
+    /// Ports that a connect of this host may be given.
+    pub(crate) local_ports: RangeInclusive<u16>,
     /// Wakes an accept that waits because the worker is full.
     pub(crate) flow_ended: Notify,
     /// The coarse clock at the origin of every timestamp.
@@ -116,7 +121,7 @@ pub(crate) struct Worker {
 #[derive(Debug)]
 struct Freeze {
     request: u64,
-    awaited: Vec<FlowId>,
+    awaited: BTreeSet<FlowId>,
     frozen: Vec<FrozenFlow>,
 }
 
@@ -140,14 +145,17 @@ pub fn spawn_worker(options: WorkerOptions) -> io::Result<JoinHandle<()>> {
 async fn run(options: WorkerOptions) {
     let WorkerOptions { index, snapshot, mut commands, reports, counters: all_counters, .. } = options;
     let counters = all_counters.get(index).cloned().unwrap_or_default();
-    let tools =
-        Tools { buffer: vec![0; BUFFER].into_boxed_slice().into(), pipes: Pipes::new(Arc::clone(&counters)) };
+    let tools = Tools {
+        buffer: vec![0; BUFFER].into_boxed_slice().into(),
+        pipes: Pipes::new(Arc::clone(&counters), options.max_pipes),
+    };
     let worker = Rc::new(Worker {
         snapshot,
         flows: Flows::new(index, Arc::clone(&counters)),
         counters,
         tools,
         rng: RefCell::new(Rng::new(options.seed)),
+        local_ports: local_ports(),
         flow_ended: Notify::new(),
         origin: coarse_time().saturating_sub(options.origin.elapsed()),
         reports,
@@ -284,7 +292,6 @@ impl Worker {
         if permit.release() {
             let _ = self.reports.try_send(Report::EndpointEmptied(id));
         }
-        self.flow_ended.notify_waiters();
     }
 
     /// Puts a flow in line for keepalive on its legs.
@@ -356,6 +363,7 @@ impl Worker {
     pub(crate) fn hand_out(&self, flow: &Flow, frozen: Option<FrozenFlow>) {
         self.flows.remove(flow);
         flow.target.counters.opened.sub(1);
+        self.flow_ended.notify_waiters();
         self.settle_freeze(flow.id, frozen);
     }
 
@@ -370,11 +378,11 @@ impl Worker {
     }
 
     async fn freeze(&self, request: u64, limit: usize) {
-        let mut awaited = Vec::new();
+        let mut awaited = BTreeSet::new();
         self.flows.each(None, |flow| {
             if awaited.len() < limit && flow.state.get() != tidegate_core::FlowState::Connecting {
                 flow.order(|orders| orders.freeze = true);
-                awaited.push(flow.id);
+                awaited.insert(flow.id);
             }
         });
         if awaited.is_empty() {
@@ -390,7 +398,7 @@ impl Worker {
             return;
         };
         let freeze = &mut freezes[at];
-        freeze.awaited.retain(|awaited| *awaited != id);
+        freeze.awaited.remove(&id);
         freeze.frozen.extend(frozen);
         if freeze.awaited.is_empty() {
             let Freeze { request, frozen: flows, .. } = freezes.swap_remove(at);

@@ -1,10 +1,14 @@
 //! Starting a connect without waiting for it.
 
-use std::{io, net::SocketAddr, os::fd::OwnedFd};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use rustix::{
     io::Errno,
-    net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with, sockopt},
+    net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, ipproto, socket_with, sockopt},
 };
 
 /// Starts a TCP connect and returns its socket at once; the socket turns writable when the connect has ended.
@@ -24,4 +28,10 @@ pub fn start_connect(address: SocketAddr) -> io::Result<OwnedFd> {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether a connected socket is connected to itself. A connect to a port of this host's own range where nobody listens
+/// may be given that very port, and TCP then opens it from both ends at once (RFC 9293, 3.5).
+pub fn is_to_itself(socket: impl AsFd, peer: SocketAddr) -> bool {
+    getsockname(socket).ok().and_then(|own| SocketAddr::try_from(own).ok()) == Some(peer)
 }

@@ -12,8 +12,8 @@ pub mod pipe;
 pub mod socket;
 
 pub use clock::coarse_time;
-pub use connect::start_connect;
+pub use connect::{is_to_itself, start_connect};
 pub use frozen::{FrozenFlow, FrozenHalf, FrozenPipe};
-pub use limits::{DescriptorLimit, raise_descriptor_limit};
+pub use limits::{DescriptorLimit, local_ports, raise_descriptor_limit};
 pub use listen::{ListenError, listen_group};
 pub use pipe::{Pipe, PipeError};

@@ -112,6 +112,7 @@ impl Proxy {
                     reports: report_sender.clone(),
                     counters: counters.clone(),
                     max_flows: limit.flows(),
+                    max_pipes: (limit.pipes() / worker_count as u64).max(1),
                     flow_log: Arc::clone(&flow_log),
                     seed: random_seed(),
                 })

@@ -7,7 +7,12 @@
 
 mod frozen;
 
-use std::task::{Context, Poll};
+use std::{
+    io,
+    task::{Context, Poll},
+};
+
+use rustix::io::Errno;
 
 use tidegate_sys::{Pipe, socket};
 
@@ -72,6 +77,8 @@ pub(crate) enum HalfState {
     SourceBroken,
     /// The sink takes no more bytes; what was held is lost with it.
     SinkBroken,
+    /// The kernel has no memory for more bytes, although both ends are well.
+    Starved,
 }
 
 /// How bytes are moved at this time.
@@ -123,7 +130,7 @@ impl Half {
                     Step::Blocked => match outlet.sink.poll_writable(cx) {
                         Poll::Pending => return,
                         Poll::Ready(Ok(())) => continue,
-                        Poll::Ready(Err(_)) => return self.break_sink(outlet.tools),
+                        Poll::Ready(Err(error)) => return self.fail_sink(&error, outlet.tools),
                     },
                 }
             }
@@ -156,6 +163,16 @@ impl Half {
         !matches!(self.held, Held::Nothing)
     }
 
+    /// It does not look at its source: it waits for its sink, or the source has sent its FIN and may still reset.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.is_holding() || self.state == HalfState::Ended
+    }
+
+    /// The sink has its FIN.
+    pub(crate) fn is_fin_passed(&self) -> bool {
+        self.fin_passed
+    }
+
     /// Sends the FIN that belongs after everything this half has written, once.
     pub(crate) fn pass_fin(&mut self, sink: &Leg) {
         if self.state == HalfState::Ended && !self.fin_passed {
@@ -174,7 +191,7 @@ impl Half {
                 match outlet.sink.poll_writable(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => self.break_sink(outlet.tools),
+                    Poll::Ready(Err(error)) => self.fail_sink(&error, outlet.tools),
                 }
             }
         }
@@ -190,9 +207,13 @@ impl Half {
         }
     }
 
-    fn break_sink(&mut self, tools: &Tools) {
+    fn fail_sink(&mut self, error: &io::Error, tools: &Tools) {
         self.discard(tools);
-        self.state = HalfState::SinkBroken;
+        // A connection that has failed says so to its reader too, which ends the other half. These it does not.
+        self.state = match Errno::from_io_error(error) {
+            Some(Errno::NOBUFS | Errno::NOMEM) => HalfState::Starved,
+            _ => HalfState::SinkBroken,
+        };
     }
 
     fn copy(&mut self, bulk_reads: u8, source: &Leg, outlet: &Outlet<'_>) -> Step {
@@ -220,8 +241,8 @@ impl Half {
         let written = match outlet.sink.transmit(&buffer[..read]) {
             Ok(Moved::Bytes(written)) => written,
             Ok(Moved::Blocked | Moved::End) => 0,
-            Err(_) => {
-                self.break_sink(outlet.tools);
+            Err(error) => {
+                self.fail_sink(&error, outlet.tools);
                 return Step::Again;
             }
         };
@@ -299,8 +320,8 @@ impl Half {
                     Step::Again
                 }
                 Ok(Moved::Blocked | Moved::End) => Step::Blocked,
-                Err(_) => {
-                    self.break_sink(outlet.tools);
+                Err(error) => {
+                    self.fail_sink(&error, outlet.tools);
                     Step::Again
                 }
             },
@@ -316,8 +337,8 @@ impl Half {
         let moved = match outlet.sink.drain(pipe) {
             Ok(Moved::Bytes(moved)) => moved,
             Ok(Moved::Blocked | Moved::End) => return Step::Blocked,
-            Err(_) => {
-                self.break_sink(outlet.tools);
+            Err(error) => {
+                self.fail_sink(&error, outlet.tools);
                 return Step::Again;
             }
         };

@@ -67,6 +67,7 @@ impl Rig {
                     reports: report_sender.clone(),
                     counters: counters.clone(),
                     max_flows: 1000,
+                    max_pipes: 16,
                     flow_log: Arc::default(),
                     seed: 1,
                 })

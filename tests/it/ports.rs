@@ -42,3 +42,25 @@ fn flow_goes_to_another_endpoint_when_local_ports_run_out() {
         flows.iter_mut().for_each(|flow| flow.exchange(b"still here"));
     });
 }
+
+/// D4: nobody listens at an endpoint whose port is of this host's own range. A connect may then be given that very port
+/// and meet itself; that is a refusal too, and the port stays free for whoever it belongs to.
+#[test]
+fn connect_that_meets_itself_is_a_refusal() {
+    let Some(namespace) = Namespace::make() else { return };
+    namespace.enter(|| {
+        namespace.set("net/ipv4/ip_local_port_range", "20000 20007");
+        let endpoint = Endpoint::on("127.0.0.1:20001".parse().unwrap()).unwrap();
+        endpoint.close();
+        let settings = json!({"connectAttempts": 1});
+        let setup = setup().config(|config| config.set("workers", json!(1))).web(settings);
+        let proxy = setup.ready([&endpoint]).start();
+        let address = proxy.address("web");
+        for host in 1..=200 {
+            let client = Connection::open_from(SocketAddr::from(([127, 0, 1, host], 30_000)), address);
+            Connection::expect_refused(client);
+        }
+        assert_eq!(proxy.terminated("endpoint", "connect"), 200);
+        std::net::TcpListener::bind(endpoint.address()).expect("the endpoint's port is free");
+    });
+}

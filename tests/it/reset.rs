@@ -1,6 +1,6 @@
 //! Resets: passed on as resets, but never ahead of the bytes that were received before them.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 
 use tidegate_tests::support::{Connection, Endpoint, Pattern, until};
 
@@ -105,6 +105,64 @@ fn reset_after_a_half_close_is_passed_on() {
     assert_eq!(proxy.metrics().sum("tidegate_flows_terminated_total", &last), 1);
 }
 
+/// P4: the reset of a client that has closed its half does not overtake what it sent before.
+#[test]
+fn reset_after_a_half_close_comes_after_megabytes_for_a_slow_endpoint() {
+    let endpoint = Endpoint::listen();
+    endpoint.socket().set_recv_buffer_size(NARROW).unwrap();
+    let proxy = setup().ready([&endpoint]).start();
+    let (mut client, mut served) = proxy.connect_to(&endpoint);
+    // What the proxy's own socket can hold, so that its FIN is behind it while the endpoint has read next to nothing.
+    const QUEUED: u64 = 300 * 1024;
+    Pattern::default().write(&mut client, QUEUED);
+    client.finish();
+    until("the proxy has it all", || proxy.flow_of(&client).bytes_up == QUEUED);
+    until("the FIN, too", || proxy.flow_of(&client).state == "client_closed");
+    served.send(b"an answer");
+    until("the client has the answer", || proxy.flow_of(&client).bytes_down == 9);
+    // Unread, the answer makes the close a reset.
+    client.reset();
+    served.send(b"more");
+    let (mut buffer, mut position) = ([0; 4096], 0);
+    while let Ok(count) = served.read(&mut buffer) {
+        if count == 0 {
+            break;
+        }
+        Pattern::default().check(&buffer[..count], position);
+        position += count as u64;
+    }
+    assert_eq!(position, QUEUED, "the reset came ahead of what was received before it");
+    drop(served);
+    proxy.wait_for_no_flows();
+}
+
+/// P4, P14: a reset of an end that has closed its half is noticed also while the other end says nothing.
+#[test]
+fn reset_of_a_half_closed_end_ends_a_flow_whose_other_end_is_silent() {
+    let endpoint = Endpoint::listen();
+    let proxy = setup().ready([&endpoint]).start();
+    let (mut client, mut served) = proxy.connect_to(&endpoint);
+    client.send(b"request");
+    client.finish();
+    served.expect(b"request");
+    served.expect_end();
+    client.reset();
+    proxy.wait_for_no_flows();
+    assert_eq!(proxy.terminated("client", "last_data"), 1);
+    // The kernel's word for a reset after a FIN (tcp_reset(): EPIPE in CLOSE-WAIT).
+    served.wait_for_error(ErrorKind::BrokenPipe);
+
+    let (mut client, mut served) = proxy.connect_to(&endpoint);
+    served.send(b"greeting");
+    served.finish();
+    client.expect(b"greeting");
+    client.expect_end();
+    served.reset();
+    proxy.wait_for_no_flows();
+    assert_eq!(proxy.terminated("endpoint", "last_data"), 1);
+    client.wait_for_error(ErrorKind::BrokenPipe);
+}
+
 /// Small reads, so that the kernel's window opens bit by bit; then the reset, and every byte was right.
 fn read_slowly_to_reset(receiver: &mut Connection) {
     let (mut buffer, mut position) = ([0; 4096], 0);
@@ -116,7 +174,7 @@ fn read_slowly_to_reset(receiver: &mut Connection) {
                 position += count as u64;
             }
             Err(error) => {
-                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
                 break;
             }
         }

@@ -54,6 +54,30 @@ fn message_behind_an_urgent_byte_does_not_wait_for_the_next_one() {
     }
 }
 
+/// P13: an urgent byte in the middle of bulk that is spliced, and more behind it than the window holds: the kernel says
+/// nothing further, so whoever waits for it there waits for ever.
+#[test]
+fn bulk_behind_an_urgent_byte_arrives_without_another_event() {
+    let endpoint = Endpoint::listen();
+    let proxy = setup().ready([&endpoint]).start();
+    const BEFORE: u64 = 8 << 20;
+    const BEHIND: u64 = 2 << 20;
+    for _ in 0..5 {
+        let (client, mut served) = proxy.connect_to(&endpoint);
+        let sender = thread::spawn(move || {
+            let mut client = client;
+            Pattern::default().write(&mut client, BEFORE);
+            client.send_urgent(b'!');
+            Pattern::default().write(&mut client, BEHIND);
+            client
+        });
+        Pattern::default().read(&mut served, BEFORE);
+        served.expect(b"!");
+        Pattern::default().read(&mut served, BEHIND);
+        drop(sender.join().unwrap());
+    }
+}
+
 fn send_and_expect(from: &mut Connection, to: &mut Connection) {
     from.send_urgent(b'1');
     from.send(b"23");

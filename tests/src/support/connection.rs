@@ -201,9 +201,15 @@ impl Connection {
     /// Waits until the kernel knows that the other end reset, without reading a byte.
     #[track_caller]
     pub fn wait_for_reset(&self) {
-        until("the connection is reset", || {
+        self.wait_for_error(ErrorKind::ConnectionReset);
+    }
+
+    /// Waits until the kernel knows that the connection has failed so, without reading a byte.
+    #[track_caller]
+    pub fn wait_for_error(&self, kind: ErrorKind) {
+        until("the connection has failed", || {
             let error = self.stream.take_error().unwrap();
-            error.is_some_and(|error| error.kind() == ErrorKind::ConnectionReset)
+            error.is_some_and(|error| error.kind() == kind)
         });
     }
 

@@ -20,8 +20,13 @@ use crate::{
     router,
 };
 
-/// How many connections are served at once; more wait in the kernel's queue.
+/// How many connections of operators are served at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 64;
+/// How many of scrapers. Their listener is open to the network, and probes come in by it too: silent clients must not
+/// keep a probe waiting until it is taken for dead.
+const SCRAPERS: usize = 512;
+/// How long a scraper may take to send a request's head.
+const SCRAPER_HEADER_LIMIT: Duration = Duration::from_secs(1);
 /// How long a client may take to send a request's head, also the next one on the same connection.
 pub(crate) const HEADER_LIMIT: Duration = Duration::from_secs(5);
 /// How large a request's head may be.
@@ -35,52 +40,67 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves a listener until the future is dropped. To be called on the admin runtime.
 pub async fn serve(listener: AdminListener, state: AdminState) -> io::Result<()> {
-    let router = match listener.audience {
-        Audience::Operators(access) => router::operators(state, access),
-        Audience::Scrapers => router::scrapers(state),
+    let door = match listener.audience {
+        Audience::Operators(access) => Door {
+            router: router::operators(state, access),
+            slots: Arc::new(Semaphore::new(CONNECTIONS)),
+            header_limit: HEADER_LIMIT,
+        },
+        Audience::Scrapers => Door {
+            router: router::scrapers(state),
+            slots: Arc::new(Semaphore::new(SCRAPERS)),
+            header_limit: SCRAPER_HEADER_LIMIT,
+        },
     };
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
     match listener.socket {
-        Socket::Tcp(socket) => serve_tcp(TcpListener::from_std(socket)?, router, slots).await,
-        Socket::Unix(socket, _file) => serve_unix(UnixListener::from_std(socket)?, router, slots).await,
+        Socket::Tcp(socket) => serve_tcp(TcpListener::from_std(socket)?, &door).await,
+        Socket::Unix(socket, _file) => serve_unix(UnixListener::from_std(socket)?, &door).await,
     }
 }
 
-async fn serve_tcp(socket: TcpListener, router: Router, slots: Arc<Semaphore>) -> io::Result<()> {
+/// What a listener's connections have in common.
+struct Door {
+    router: Router,
+    slots: Arc<Semaphore>,
+    header_limit: Duration,
+}
+
+async fn serve_tcp(socket: TcpListener, door: &Door) -> io::Result<()> {
     loop {
-        let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
+        let slot = Arc::clone(&door.slots).acquire_owned().await.map_err(io::Error::other)?;
         match socket.accept().await {
             Ok((stream, remote)) => {
                 let local = stream.local_addr().ok().map(|local| local.ip());
-                begin(stream, router.clone(), Peer { name: remote.to_string(), local }, slot);
+                begin(stream, door, Peer { name: remote.to_string(), local }, slot);
             }
             Err(error) => rest(&error).await,
         }
     }
 }
 
-async fn serve_unix(socket: UnixListener, router: Router, slots: Arc<Semaphore>) -> io::Result<()> {
+async fn serve_unix(socket: UnixListener, door: &Door) -> io::Result<()> {
     loop {
-        let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
+        let slot = Arc::clone(&door.slots).acquire_owned().await.map_err(io::Error::other)?;
         match socket.accept().await {
             Ok((stream, _)) => {
                 let name = match stream.peer_cred() {
                     Ok(peer) => format!("uid {}", peer.uid()),
                     Err(_) => "unix socket".to_owned(),
                 };
-                begin(stream, router.clone(), Peer { name, local: None }, slot);
+                begin(stream, door, Peer { name, local: None }, slot);
             }
             Err(error) => rest(&error).await,
         }
     }
 }
 
-fn begin<Stream>(stream: Stream, router: Router, peer: Peer, slot: OwnedSemaphorePermit)
+fn begin<Stream>(stream: Stream, door: &Door, peer: Peer, slot: OwnedSemaphorePermit)
 where
     Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (router, header_limit) = (door.router.clone(), door.header_limit);
     drop(tokio::spawn(async move {
-        serve_connection(stream, router, peer).await;
+        serve_connection(stream, router, peer, header_limit).await;
         drop(slot);
     }));
 }
@@ -91,8 +111,12 @@ async fn rest(error: &io::Error) {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve_connection<Stream>(stream: Stream, router: Router, peer: Peer)
-where
+pub(crate) async fn serve_connection<Stream>(
+    stream: Stream,
+    router: Router,
+    peer: Peer,
+    header_limit: Duration,
+) where
     Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -100,7 +124,7 @@ where
         router.clone().call(request.map(Body::new))
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT).max_buf_size(HEAD_LIMIT);
+    builder.timer(TokioTimer::new()).header_read_timeout(header_limit).max_buf_size(HEAD_LIMIT);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

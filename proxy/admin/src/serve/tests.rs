@@ -15,7 +15,7 @@ fn peer() -> Peer {
 
 fn connect(rig: &Rig) -> DuplexStream {
     let (client, server) = duplex(64 * 1024);
-    drop(tokio::spawn(serve_connection(server, rig.router.clone(), peer())));
+    drop(tokio::spawn(serve_connection(server, rig.router.clone(), peer(), HEADER_LIMIT)));
     client
 }
 
@@ -97,7 +97,7 @@ async fn a_connection_that_is_kept_busy_ends_at_its_age() {
 async fn a_client_that_does_not_read_is_cut() {
     let rig = Rig::start(false).await;
     let (mut client, server) = duplex(64);
-    let connection = tokio::spawn(serve_connection(server, rig.router.clone(), peer()));
+    let connection = tokio::spawn(serve_connection(server, rig.router.clone(), peer(), HEADER_LIMIT));
     let begun = Instant::now();
     client.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     connection.await.unwrap();

@@ -50,7 +50,8 @@ fn connect_that_meets_itself_is_a_refusal() {
     let Some(namespace) = Namespace::make() else { return };
     namespace.enter(|| {
         namespace.set("net/ipv4/ip_local_port_range", "20000 20007");
-        let endpoint = Endpoint::on("127.0.0.1:20001".parse().unwrap()).unwrap();
+        // A namespace of its own has all ports to itself.
+        let endpoint = Endpoint::on(SocketAddr::from(([127, 0, 0, 1], 20_001))).unwrap();
         endpoint.close();
         let settings = json!({"connectAttempts": 1});
         let setup = setup().config(|config| config.set("workers", json!(1))).web(settings);

@@ -50,18 +50,20 @@ fn connect_that_meets_itself_is_a_refusal() {
     let Some(namespace) = Namespace::make() else { return };
     namespace.enter(|| {
         namespace.set("net/ipv4/ip_local_port_range", "20000 20007");
-        // A namespace of its own has all ports to itself.
-        let endpoint = Endpoint::on(SocketAddr::from(([127, 0, 0, 1], 20_001))).unwrap();
-        endpoint.close();
+        // A namespace of its own has all ports to itself. The kernel gives connects those of the range's own parity first.
+        let endpoint = Endpoint::on(SocketAddr::from(([127, 0, 0, 1], 20_002))).unwrap();
+        let dead = endpoint.address();
         let settings = json!({"connectAttempts": 1});
         let setup = setup().config(|config| config.set("workers", json!(1))).web(settings);
         let proxy = setup.ready([&endpoint]).start();
+        // Closed and not only silent: a port that is bound is given to nobody.
+        drop(endpoint);
         let address = proxy.address("web");
         for host in 1..=200 {
             let client = Connection::open_from(SocketAddr::from(([127, 0, 1, host], 30_000)), address);
             Connection::expect_refused(client);
         }
         assert_eq!(proxy.terminated("endpoint", "connect"), 200);
-        std::net::TcpListener::bind(endpoint.address()).expect("the endpoint's port is free");
+        std::net::TcpListener::bind(dead).expect("the endpoint's port is free");
     });
 }

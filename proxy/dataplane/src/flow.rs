@@ -257,6 +257,8 @@ pub(crate) fn resume(
         down: Half::adopt(frozen.down, &worker.tools, false)?,
     };
     let flow = worker.flows.open(target, frozen.client_address, ago(frozen.age));
+    // Connected already: it can be frozen again before its task has run.
+    flow.state.set(FlowState::Open);
     flow.active.set(ago(frozen.idle));
     flow.attempts.set(frozen.attempts);
     flow.bytes_up.set(relay.up.bytes);

@@ -33,6 +33,11 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::with_pipes(16)
+    }
+
+    /// Where there are no pipes, bulk is copied.
+    fn with_pipes(max_pipes: u64) -> Self {
         let endpoint = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = ServicePort { service: ServiceName::new("default", "web"), port: None };
         let fixed = FixedEndpoint { address: endpoint.local_addr().unwrap(), weight: 1 };
@@ -67,7 +72,7 @@ impl Rig {
                     reports: report_sender.clone(),
                     counters: counters.clone(),
                     max_flows: 1000,
-                    max_pipes: 16,
+                    max_pipes,
                     flow_log: Arc::default(),
                     seed: 1,
                 })
@@ -234,6 +239,28 @@ fn a_flow_with_a_stalled_reader_moves_with_the_bytes_it_holds() {
     assert!(frozen.down.pipe.as_ref().is_some_and(|pipe| pipe.length > 0), "{frozen:?}");
     assert_eq!(rig.counters[0].pipes_busy.get(), 0);
     rig.adopt(1, frozen);
+    read_stream(client);
+    writer.join().unwrap();
+    rig.await_no_flows();
+}
+
+/// R5: the same for bytes in a buffer, where there is no pipe.
+#[test]
+fn a_flow_without_pipes_moves_with_the_bytes_it_holds() {
+    let mut rig = Rig::with_pipes(0);
+    let (client, endpoint) = rig.connect();
+    let writer = std::thread::spawn(move || write_stream(endpoint));
+    let mut moves = 0;
+    loop {
+        // A flow that is still connecting is not frozen.
+        let Some(frozen) = rig.freeze(moves % 2).pop() else { continue };
+        let holds = !frozen.down.pending.is_empty();
+        moves += 1;
+        rig.adopt(moves % 2, frozen);
+        if holds {
+            break;
+        }
+    }
     read_stream(client);
     writer.join().unwrap();
     rig.await_no_flows();

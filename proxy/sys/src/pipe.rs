@@ -78,11 +78,6 @@ impl Pipe {
         self.length == 0
     }
 
-    /// Bytes that fit, if they come in whole pages.
-    pub fn capacity(&self) -> usize {
-        self.capacity
-    }
-
     /// Moves bytes from a socket into the pipe. `Ok(0)` is the peer's FIN.
     ///
     /// The pipe must be empty: then "would block" means that the source is empty and nothing else.

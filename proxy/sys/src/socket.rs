@@ -1,10 +1,6 @@
 //! Options and calls on a connected socket.
 
-use std::{
-    io,
-    os::fd::{AsFd, BorrowedFd},
-    time::Duration,
-};
+use std::{io, os::fd::BorrowedFd, time::Duration};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -95,9 +91,4 @@ pub fn watch_for_all_sent(socket: BorrowedFd<'_>) -> io::Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::OUT)];
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
     Ok(!fds[0].revents().is_empty())
-}
-
-/// Whether a descriptor is a listening TCP socket.
-pub fn is_listening(socket: impl AsFd) -> bool {
-    sockopt::socket_acceptconn(socket).unwrap_or(false)
 }

@@ -184,7 +184,7 @@ impl Half {
     }
 
     /// Writes what is held, whatever the state: what was read from a source that broke is still owed to the sink.
-    /// True when nothing is held any more, or the sink takes no more.
+    /// Ready when nothing is held any more, or the sink takes no more.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, outlet: &Outlet<'_>) -> Poll<()> {
         while self.is_holding() {
             if let Step::Blocked = self.flush(outlet) {

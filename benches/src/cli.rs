@@ -48,6 +48,10 @@ pub(crate) struct Compare {
     #[arg(long, value_name = "PATH")]
     pub(crate) nginx: Option<PathBuf>,
 
+    /// Also writes the report into this directory: report.json
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+
     /// How the result is printed.
     #[arg(short = 'o', long = "format", value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

@@ -11,9 +11,9 @@ use crate::cores::{self, Cores};
 use crate::endpoints::Endpoints;
 use crate::load::{self, Clients};
 use crate::peers::{self, Peer, Running};
-use crate::report::{Comparison, Table};
+use crate::report::{self, Machine, Reading, Report, Table};
 use crate::usage;
-use crate::workload::{Part, Reading, Workload};
+use crate::workload::{Part, Workload};
 
 /// Load before the one that counts: pages, pools and caches are warm then.
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -32,7 +32,7 @@ const IDLE_FLOWS: usize = 4000;
 struct Bench<'a> {
     endpoints: &'a Endpoints,
     descriptors: u64,
-    cores: Cores,
+    cores: &'a Cores,
     run: Duration,
 }
 
@@ -42,30 +42,39 @@ struct Bench<'a> {
 ///
 /// When a proxy does not start, or what the bench needs itself is not there. A proxy that breaks a flow is no error
 /// but an invalid row.
-pub(crate) async fn run(args: &Compare) -> anyhow::Result<Comparison> {
+pub(crate) async fn run(args: &Compare) -> anyhow::Result<Report> {
     let peers = peers::find(args)?;
-    let cores = Cores::choose()?;
+    let cores = Cores::choose(1)?;
     if cores.are_shared() {
         eprintln!("there is one core only: the load takes the proxy's time, so these figures say little");
     }
-    cores::pin(cores.load)?;
+    cores::pin(&[cores.load])?;
     let endpoints =
         if cores.endpoints == cores.load { Endpoints::here() } else { Endpoints::on_core(cores.endpoints) }?;
     let bench = Bench {
         endpoints: &endpoints,
         descriptors: raise_descriptors()?,
-        cores,
+        cores: &cores,
         run: Duration::from_secs(args.seconds),
     };
 
-    let mut comparison = Comparison::new(cores, args.rounds, args.seconds, peers.clone());
+    let run = report::Run {
+        date: report::date(),
+        command: report::command(),
+        commit: report::commit(),
+        rounds: args.rounds,
+        seconds: args.seconds,
+        workers: 1,
+        cores: cores.clone(),
+    };
+    let mut tables = Vec::new();
     for workload in args.workloads() {
-        let peers: Vec<&Peer> = peers.iter().filter(|peer| peer.proxy.takes(workload)).collect();
+        let chosen: Vec<&Peer> = peers.iter().filter(|peer| peer.proxy.takes(workload)).collect();
         for part in workload.parts() {
-            comparison.tables.extend(bench.part(workload, *part, &peers, args.rounds).await?);
+            tables.extend(bench.part(workload, *part, &chosen, args.rounds).await?);
         }
     }
-    Ok(comparison)
+    Ok(Report { machine: Machine::here(), run, peers, skipped: Vec::new(), tables })
 }
 
 impl Bench<'_> {
@@ -76,7 +85,11 @@ impl Bench<'_> {
         peers: &[&Peer],
         rounds: u32,
     ) -> anyhow::Result<Vec<Table>> {
-        let mut tables: Vec<Table> = part.figures().iter().map(|figure| Table::new(*figure)).collect();
+        let mut tables: Vec<Table> = part
+            .figures()
+            .iter()
+            .map(|figure| Table::new(workload.name(), figure.title(), figure.unit(), figure.rate_unit()))
+            .collect();
         for round in 0..rounds {
             // Another one goes first in every round.
             for at in 0..peers.len() {
@@ -136,7 +149,7 @@ impl Bench<'_> {
             return Ok(Reading { faults, ..Reading::default() });
         }
         let (cost, rate) = (figure.cost(spent, done), figure.rate(wall.as_secs_f64(), done));
-        Ok(Reading { cost, rate, busy, faults })
+        Ok(Reading { cost: Some(cost), rate: Some(rate), busy: Some(busy), faults, ..Reading::default() })
     }
 
     /// The memory that idle flows take: before they carried anything, and after a trip on each.
@@ -163,7 +176,7 @@ impl Bench<'_> {
         self.all_closed(&clients).await;
 
         let reading = |after: u64| Reading {
-            cost: after.saturating_sub(before) as f64 / 1024.0 / count as f64,
+            cost: Some(after.saturating_sub(before) as f64 / 1024.0 / count as f64),
             faults: warm.faults().into_iter().chain(clients.faults()).collect(),
             ..Reading::default()
         };

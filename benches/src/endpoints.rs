@@ -101,7 +101,7 @@ fn serve(
     bound: &mpsc::Sender<anyhow::Result<Addresses>>,
     stopped: oneshot::Receiver<()>,
 ) -> anyhow::Result<()> {
-    cores::pin(core)?;
+    cores::pin(&[core])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let _ = bound.send(Ok(listen_all(open)?));

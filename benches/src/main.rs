@@ -24,7 +24,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use crate::cli::{Cli, Command, Format};
-use crate::report::Comparison;
+use crate::report::Report;
 
 /// Anything that kept a figure from being taken, including a peer that does not start.
 const NOT_MEASURED: u8 = 2;
@@ -35,7 +35,7 @@ const INVALID_ROW: u8 = 1;
 fn main() -> ExitCode {
     let Command::Compare(args) = Cli::parse().command;
     match compare(&args) {
-        Ok(comparison) if comparison.is_valid() => ExitCode::SUCCESS,
+        Ok(report) if report.is_valid() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(INVALID_ROW),
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -45,21 +45,24 @@ fn main() -> ExitCode {
 }
 
 /// Runs the comparison until it is done or a signal ends it; in both cases no child is left when this returns.
-fn compare(args: &cli::Compare) -> anyhow::Result<Comparison> {
+fn compare(args: &cli::Compare) -> anyhow::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let comparison = runtime.block_on(async {
+    let report = runtime.block_on(async {
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
-            comparison = compare::run(args) => comparison,
+            report = compare::run(args) => report,
             _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
             _ = terminate.recv() => anyhow::bail!("terminated"),
         }
     })?;
     match args.format {
-        Format::Table => print!("{comparison}"),
+        Format::Table => print!("{report}"),
         Format::Json => {
-            println!("{}", serde_json::to_string_pretty(&comparison).context("cannot write JSON")?);
+            println!("{}", serde_json::to_string_pretty(&report).context("cannot write JSON")?);
         }
     }
-    Ok(comparison)
+    if let Some(directory) = &args.output {
+        report.write(directory)?;
+    }
+    Ok(report)
 }

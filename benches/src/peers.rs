@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use running::Running;
 
@@ -18,7 +18,7 @@ use crate::workload::Workload;
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 /// A row of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Proxy {
     Tidegate,
@@ -30,6 +30,9 @@ pub(crate) enum Proxy {
     #[serde(rename = "haproxy-splice-1m")]
     HaproxySplice1m,
     Nginx,
+    Envoy,
+    /// No proxy: clients go straight to the endpoints.
+    Direct,
 }
 
 impl Proxy {
@@ -56,12 +59,14 @@ impl fmt::Display for Proxy {
             Self::HaproxySplice => "haproxy-splice",
             Self::HaproxySplice1m => "haproxy-splice-1m",
             Self::Nginx => "nginx",
+            Self::Envoy => "envoy",
+            Self::Direct => "direct",
         })
     }
 }
 
 /// A proxy that can be started.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Peer {
     pub(crate) proxy: Proxy,
     pub(crate) binary: PathBuf,

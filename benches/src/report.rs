@@ -1,82 +1,140 @@
-//! From readings to a table: medians, spread, ratios.
+//! The result of one run, as programs read it (`report.json`) and as [`text`] and `html` show it.
+//!
+//! A [`Report`] holds readings and facts and nothing that follows from them: medians, spread, ratios and marks are
+//! functions of [`Row`] and [`Table`], so that every rendering says the same. The terminal's table is the module
+//! `text` below this one; `report.html` is rendered from the same [`Report`] by the module `html`. Whatever is added
+//! here later is added with `#[serde(default)]`, so that an old report can still be rendered.
 
-use std::fmt;
+mod machine;
+mod text;
 
-use serde::Serialize;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use machine::{Machine, command, commit, date};
 
 use crate::cores::Cores;
 use crate::peers::{Peer, Proxy};
-use crate::workload::{Figure, Reading};
 
 /// Below this share of its core, a proxy's rate is the load's and not its own.
-const BUSY: f64 = 0.9;
+pub(crate) const BUSY: f64 = 0.9;
 
 /// Everything that one run found.
-#[derive(Debug, Serialize)]
-pub(crate) struct Comparison {
-    kernel: String,
-    cores: Cores,
-    rounds: u32,
-    seconds: u64,
-    peers: Vec<Peer>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    pub(crate) run: Run,
+    /// The proxies that were measured.
+    pub(crate) peers: Vec<Peer>,
+    /// A line for each proxy that was not found.
+    pub(crate) skipped: Vec<String>,
     pub(crate) tables: Vec<Table>,
 }
 
-impl Comparison {
-    pub(crate) fn new(cores: Cores, rounds: u32, seconds: u64, peers: Vec<Peer>) -> Self {
-        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-        Self { kernel, cores, rounds, seconds, peers, tables: Vec::new() }
-    }
+/// How it was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Run {
+    /// When it began: RFC 3339, UTC.
+    pub(crate) date: String,
+    /// The command line, with quotes where a shell needs them.
+    pub(crate) command: String,
+    /// What `git describe` says of the sources, where that is known.
+    pub(crate) commit: Option<String>,
+    pub(crate) rounds: u32,
+    /// Of load in one measurement.
+    pub(crate) seconds: u64,
+    /// Workers of each proxy.
+    pub(crate) workers: usize,
+    pub(crate) cores: Cores,
+}
 
+/// All rows of one figure. Less is better in every figure but the rate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Table {
+    /// The workload's name, as `--only` takes it. One workload has one table or many.
+    pub(crate) workload: String,
+    pub(crate) title: String,
+    /// Of [`Reading::cost`] and [`Reading::machine`], such as `CPU-us/trip`.
+    pub(crate) unit: String,
+    /// Of [`Reading::rate`], such as `trips/s`; none where there is no rate.
+    pub(crate) rate_unit: Option<String>,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// One proxy's readings, one of each round.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) proxy: Proxy,
+    pub(crate) readings: Vec<Reading>,
+}
+
+/// What one measurement found.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    /// What the proxy itself spent. None for the row without a proxy.
+    pub(crate) cost: Option<f64>,
+    /// What the whole machine spent, load and endpoints included, in the same unit.
+    pub(crate) machine: Option<f64>,
+    pub(crate) rate: Option<f64>,
+    /// How much of its cores the proxy used, 0 to 1.
+    pub(crate) busy: Option<f64>,
+    /// How long one thing took.
+    pub(crate) latency: Option<Latency>,
+    /// What went wrong; a single one makes the row invalid.
+    pub(crate) faults: Vec<String>,
+}
+
+/// Percentiles in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Latency {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    #[serde(rename = "p99.9")]
+    pub(crate) p999: f64,
+}
+
+/// The median of all rounds, with the least and the most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spread {
+    pub(crate) least: f64,
+    pub(crate) median: f64,
+    pub(crate) most: f64,
+}
+
+/// How Tidegate stands to another row: the spread of the ratios of costs within a round.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Ratio {
+    pub(crate) to: Proxy,
+    pub(crate) ratio: Spread,
+}
+
+impl Report {
     /// Whether every row is.
     pub(crate) fn is_valid(&self) -> bool {
         self.tables.iter().all(|table| table.rows.iter().all(Row::is_valid))
     }
-}
 
-impl fmt::Display for Comparison {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Cores { proxy, load, endpoints } = self.cores;
-        writeln!(
-            f,
-            "Linux {}; core {proxy}: the proxy, core {load}: clients, core {endpoints}: endpoints; one worker each",
-            self.kernel
-        )?;
-        writeln!(f, "{} rounds, {} s of load each; medians (least to most)", self.rounds, self.seconds)?;
-        for peer in &self.peers {
-            writeln!(f, "{}: {}", peer.proxy, peer.version)?;
-        }
-        self.tables.iter().try_for_each(|table| write!(f, "\n{table}"))
-    }
-}
-
-/// All rows of one figure.
-#[derive(Debug, Serialize)]
-pub(crate) struct Table {
-    figure: Figure,
-    rows: Vec<Row>,
-}
-
-/// One proxy's readings, one of each round.
-#[derive(Debug, Serialize)]
-struct Row {
-    proxy: Proxy,
-    readings: Vec<Reading>,
-}
-
-impl Row {
-    fn is_valid(&self) -> bool {
-        self.readings.iter().all(|reading| reading.faults.is_empty())
-    }
-
-    fn cost(&self) -> f64 {
-        median(self.readings.iter().map(|reading| reading.cost))
+    /// Writes `report.json` into `directory`, which is made where it is missing.
+    pub(crate) fn write(&self, directory: &Path) -> anyhow::Result<()> {
+        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let path = directory.join("report.json");
+        let json = serde_json::to_string_pretty(self).context("cannot write JSON")?;
+        fs::write(&path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
 impl Table {
-    pub(crate) fn new(figure: Figure) -> Self {
-        Self { figure, rows: Vec::new() }
+    pub(crate) fn new(workload: &str, title: &str, unit: &str, rate_unit: Option<&str>) -> Self {
+        Self {
+            workload: workload.to_owned(),
+            title: title.to_owned(),
+            unit: unit.to_owned(),
+            rate_unit: rate_unit.map(str::to_owned),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds what one round found.
@@ -85,83 +143,93 @@ impl Table {
             Some(row) => row.readings.push(reading),
             None => self.rows.push(Row { proxy, readings: vec![reading] }),
         }
+        self.rows.sort_by_key(|row| row.proxy);
     }
 
-    /// The valid row of one proxy, or the one with the least cost of several.
-    fn best(&self, which: impl Fn(Proxy) -> bool) -> Option<&Row> {
-        let rows = self.rows.iter().filter(|row| which(row.proxy) && row.is_valid());
-        rows.min_by(|a, b| a.cost().total_cmp(&b.cost()))
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.figure.title())?;
-        let rate_unit = self.figure.rate_unit();
-        write!(f, "  {:<18}{:>12}{:>22}", "", self.figure.unit(), "")?;
-        writeln!(f, "{}", rate_unit.map(|unit| format!("{unit:>12}{:>8}", "busy")).unwrap_or_default())?;
-        for proxy in Proxy::ALL {
-            let Some(row) = self.rows.iter().find(|row| row.proxy == proxy) else { continue };
-            if !row.is_valid() {
-                writeln!(f, "  {proxy:<18}     INVALID")?;
-                for fault in row.readings.iter().flat_map(|reading| &reading.faults) {
-                    writeln!(f, "    {fault}")?;
-                }
-                continue;
-            }
-            let costs = || row.readings.iter().map(|reading| reading.cost);
-            let (least, most) = spread(costs());
-            let range = format!("({} to {})", Short(least), Short(most));
-            write!(f, "  {proxy:<18}{:>12}{range:>22}", Short(row.cost()).to_string())?;
-            if rate_unit.is_some() {
-                let rate = median(row.readings.iter().map(|reading| reading.rate));
-                let busy = median(row.readings.iter().map(|reading| reading.busy));
-                let bound = if busy < BUSY { "  load-bound" } else { "" };
-                write!(f, "{:>12}{:>7.0}%{bound}", Short(rate).to_string(), busy * 100.0)?;
-            }
-            writeln!(f)?;
-        }
-        let Some(tidegate) = self.best(|proxy| proxy == Proxy::Tidegate) else { return Ok(()) };
-        let haproxy = self.best(Proxy::is_haproxy);
-        let nginx = self.best(|proxy| proxy == Proxy::Nginx);
-        for peer in [haproxy, nginx].into_iter().flatten() {
-            let ratios = || tidegate.readings.iter().zip(&peer.readings).map(|(a, b)| a.cost / b.cost);
-            let (least, most) = spread(ratios());
-            let ratio = median(ratios());
-            writeln!(f, "  tidegate / {}: {ratio:.2} ({least:.2} to {most:.2})", peer.proxy)?;
-        }
-        Ok(())
+    /// Tidegate beside the best HAProxy row and beside each other peer, as far as they are valid.
+    pub(crate) fn ratios(&self) -> Vec<Ratio> {
+        let best = |which: fn(Proxy) -> bool| {
+            let rows = self.rows.iter().filter(|row| which(row.proxy) && row.is_valid());
+            let costs = rows.filter_map(|row| Some((row, row.cost()?.median)));
+            costs.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(row, _)| row)
+        };
+        let Some(tidegate) = best(|proxy| proxy == Proxy::Tidegate) else { return Vec::new() };
+        let peers = [
+            best(Proxy::is_haproxy),
+            best(|proxy| proxy == Proxy::Nginx),
+            best(|proxy| proxy == Proxy::Envoy),
+        ];
+        let ratio = |peer: &Row| {
+            let rounds = tidegate.readings.iter().zip(&peer.readings);
+            let ratio = Spread::of(rounds.filter_map(|(a, b)| Some(a.cost? / b.cost?)))?;
+            Some(Ratio { to: peer.proxy, ratio })
+        };
+        peers.into_iter().flatten().filter_map(ratio).collect()
     }
 }
 
-/// A number with three or four digits that count.
-struct Short(f64);
+impl Row {
+    /// Whether nothing went wrong in any round.
+    pub(crate) fn is_valid(&self) -> bool {
+        self.readings.iter().all(|reading| reading.faults.is_empty())
+    }
 
-impl fmt::Display for Short {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            x if x >= 1000.0 => write!(f, "{x:.0}"),
-            x if x >= 10.0 => write!(f, "{x:.1}"),
-            x if x >= 1.0 => write!(f, "{x:.2}"),
-            x => write!(f, "{x:.3}"),
-        }
+    /// Everything that went wrong.
+    pub(crate) fn faults(&self) -> impl Iterator<Item = &str> {
+        self.readings.iter().flat_map(|reading| &reading.faults).map(String::as_str)
+    }
+
+    pub(crate) fn cost(&self) -> Option<Spread> {
+        self.spread(|reading| reading.cost)
+    }
+
+    pub(crate) fn machine(&self) -> Option<Spread> {
+        self.spread(|reading| reading.machine)
+    }
+
+    pub(crate) fn rate(&self) -> Option<Spread> {
+        self.spread(|reading| reading.rate)
+    }
+
+    pub(crate) fn busy(&self) -> Option<Spread> {
+        self.spread(|reading| reading.busy)
+    }
+
+    pub(crate) fn p50(&self) -> Option<Spread> {
+        self.spread(|reading| Some(reading.latency?.p50))
+    }
+
+    pub(crate) fn p99(&self) -> Option<Spread> {
+        self.spread(|reading| Some(reading.latency?.p99))
+    }
+
+    pub(crate) fn p999(&self) -> Option<Spread> {
+        self.spread(|reading| Some(reading.latency?.p999))
+    }
+
+    /// Whether its rate is the load's: the proxy could have done more.
+    pub(crate) fn is_load_bound(&self) -> bool {
+        self.rate().is_some() && self.busy().is_some_and(|busy| busy.median < BUSY)
+    }
+
+    fn spread(&self, value: impl Fn(&Reading) -> Option<f64>) -> Option<Spread> {
+        Spread::of(self.readings.iter().filter_map(value))
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        len if len % 2 == 1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
+impl Spread {
+    /// None of no values.
+    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        let (least, most) = (*values.first()?, *values.last()?);
+        let middle = values.len() / 2;
+        let median = match values.len() % 2 {
+            1 => values[middle],
+            _ => f64::midpoint(values[middle - 1], values[middle]),
+        };
+        Some(Self { least, median, most })
     }
-}
-
-fn spread(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    values
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| (least.min(value), most.max(value)))
 }
 
 #[cfg(test)]

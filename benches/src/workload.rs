@@ -19,6 +19,16 @@ pub(crate) enum Workload {
 }
 
 impl Workload {
+    /// As `--only` takes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bulk => "bulk",
+            Self::Trips => "trips",
+            Self::Connections => "connections",
+            Self::Idle => "idle",
+        }
+    }
+
     /// The endpoints it needs.
     pub(crate) fn endpoints(self) -> Kind {
         match self {
@@ -120,17 +130,4 @@ impl Figure {
             _ => done as f64 / seconds,
         }
     }
-}
-
-/// What one measurement found.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Reading {
-    /// In the figure's unit.
-    pub(crate) cost: f64,
-    /// In the figure's rate unit; 0 where it has none.
-    pub(crate) rate: f64,
-    /// How much of its core the proxy used, 0 to 1; 0 where that says nothing.
-    pub(crate) busy: f64,
-    /// What went wrong; a single one makes the row invalid.
-    pub(crate) faults: Vec<String>,
 }

@@ -41,7 +41,7 @@ impl Running {
         peer: &Peer,
         endpoints: &[SocketAddr],
         descriptors: u64,
-        cores: Cores,
+        cores: &Cores,
     ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir().context("cannot make a directory for the proxy")?;
         let listener = free_address()?;
@@ -61,9 +61,9 @@ impl Running {
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
 
         // A child inherits the core of the thread that starts it.
-        cores::pin(cores.proxy)?;
+        cores::pin(&cores.proxy)?;
         let child = command.spawn();
-        cores::pin(cores.load)?;
+        cores::pin(&[cores.load])?;
         let child = child.with_context(|| format!("cannot start {}", peer.binary.display()))?;
         let mut running = Self { child, address: listener, directory, proxy: peer.proxy };
         running.accepts().await?;

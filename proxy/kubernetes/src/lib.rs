@@ -1,0 +1,27 @@
+//! Kubernetes as a source: EndpointSlices, Services and Nodes, followed from an API server.
+//!
+//! [`follow`] lists and watches, and goes on to tell what changes as [`tidegate_core::Event`]s. What the API server
+//! says is trimmed to what the table needs as it arrives; Kubernetes' own types end in this crate.
+//!
+//! Decided here: how a watch is begun, resumed and begun anew, and what of it is believed (`watch`, `versions`). Not
+//! decided here: what a slice means for flows; that is the table's business. Where to go next: [`access`] finds the API
+//! server, `watch` is the engine, `slice` translates, [`source`] holds them together.
+
+pub mod access;
+mod api;
+mod backoff;
+mod intern;
+mod lines;
+mod meta;
+mod node;
+#[cfg(test)]
+mod rig;
+mod slice;
+pub mod source;
+pub mod status;
+mod versions;
+mod watch;
+
+pub use access::{Access, AccessError};
+pub use source::{Follower, Options, StartError, follow};
+pub use status::{ErrorCause, SourceReport, SourceStatus, WatchReport, WatchState};

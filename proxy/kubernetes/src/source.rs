@@ -1,0 +1,170 @@
+//! The source: a thread that follows what the API server has, and tells the table.
+//!
+//! Decided here: what is watched, and that nothing is told of slices before all of them were listed, nor before this
+//! node's zone is known (or cannot be). An API server that is away is asked again for ever, and what is known stays.
+
+mod nodes;
+mod slices;
+
+use std::{
+    io,
+    rc::Rc,
+    sync::{Arc, mpsc as std_mpsc},
+    thread,
+    time::Instant,
+};
+
+use tidegate_core::{Event, Rng};
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
+
+use self::{nodes::NodeFollow, slices::SliceFollow};
+use crate::{
+    access::{Access, AccessError},
+    api::Api,
+    status::SourceStatus,
+    watch::{Pace, Watch},
+};
+
+/// What is followed.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How the API server is found.
+    pub access: Access,
+    /// The namespaces whose objects are followed; all where it is empty.
+    pub namespaces: Vec<String>,
+    /// This node's name, for its zone.
+    pub node: Option<Arc<str>>,
+    /// The zone that the configuration gives; it comes before the node's label.
+    pub zone: Option<Arc<str>>,
+    /// Decides the jitter.
+    pub seed: u64,
+    /// What the thread does first.
+    pub begin: Option<fn()>,
+}
+
+/// Why nothing can be followed: the configuration is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The API server cannot be found.
+    #[error("source.kubernetes: {0}")]
+    Access(#[from] AccessError),
+    /// There is no thread for it.
+    #[error("cannot start the thread that follows the API server: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// An API server that is being followed, until this is dropped.
+#[derive(Debug)]
+pub struct Follower {
+    status: Arc<SourceStatus>,
+    zone: watch::Receiver<Option<Arc<str>>>,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Follower {
+    /// What the source can say of itself.
+    pub fn status(&self) -> Arc<SourceStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// This node's zone, as its label says.
+    pub fn zone(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.zone.clone()
+    }
+}
+
+/// Follows an API server: sends one [`Event::SlicesListed`] with all slices once all are known, then what changes,
+/// each with the moment when the news arrived.
+///
+/// The source ends when the [`Follower`] is dropped or nobody receives any more.
+///
+/// # Errors
+///
+/// [`StartError`] where the configuration is wrong. That the server cannot be reached is none: it is tried again.
+pub fn follow(options: Options, events: mpsc::Sender<(Event, Instant)>) -> Result<Follower, StartError> {
+    follow_at(options, events, Pace::default())
+}
+
+pub(crate) fn follow_at(
+    options: Options,
+    events: mpsc::Sender<(Event, Instant)>,
+    pace: Pace,
+) -> Result<Follower, StartError> {
+    let status = Arc::new(SourceStatus::default());
+    status.lock().origin = options.access.describe();
+    let (stop, stopped) = oneshot::channel();
+    let (zone_sender, zone) = watch::channel(options.zone.clone());
+    let (begun_sender, begun) = std_mpsc::channel();
+    let told = Arc::clone(&status);
+    thread::Builder::new()
+        .name("kubernetes".to_owned())
+        .spawn(move || {
+            if let Some(begin) = options.begin {
+                begin();
+            }
+            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(begun_sender.send(Err(StartError::Thread(error)))),
+            };
+            runtime.block_on(async move {
+                match Api::new(options.access.clone(), pace.patience).await {
+                    Err(error) => drop(begun_sender.send(Err(error.into()))),
+                    Ok(api) => {
+                        let _ = begun_sender.send(Ok(()));
+                        tokio::select! {
+                            () = run(options, Arc::new(api), events, pace, told, zone_sender) => {}
+                            // Dropped, which is an error to the channel and the end to this.
+                            _ = stopped => {}
+                        }
+                    }
+                }
+            });
+        })
+        .map_err(StartError::Thread)?;
+    begun.recv().unwrap_or_else(|_| Err(StartError::Thread(io::Error::other("it ended at once"))))?;
+    Ok(Follower { status, zone, _stop: stop })
+}
+
+async fn run(
+    options: Options,
+    api: Arc<Api>,
+    events: mpsc::Sender<(Event, Instant)>,
+    pace: Pace,
+    status: Arc<SourceStatus>,
+    zone: watch::Sender<Option<Arc<str>>>,
+) {
+    let mut rng = Rng::new(options.seed);
+    let mut seed = || Rng::new(rng.next_u64());
+    let (node_known, known) = watch::channel(options.node.is_none());
+    let mut watches = JoinSet::new();
+    if let Some(name) = &options.node {
+        let follow =
+            NodeFollow::new(Arc::clone(name), options.zone.clone(), zone, node_known, events.clone());
+        let watch = Watch::new(Arc::clone(&api), None, follow, pace, Arc::clone(&status), seed());
+        watches.spawn_local(watch.run());
+    }
+    let scopes: Vec<Option<String>> = match options.namespaces.as_slice() {
+        [] => vec![None],
+        some => some.iter().cloned().map(Some).collect(),
+    };
+    let gather = Rc::new(slices::Gather::new(scopes.len(), events, known, Arc::clone(&status)));
+    for scope in scopes {
+        let follow = SliceFollow::new(Rc::clone(&gather));
+        let watch = Watch::new(Arc::clone(&api), scope, follow, pace, Arc::clone(&status), seed());
+        watches.spawn_local(watch.run());
+    }
+    // A watch ends only when nobody listens any more; a panic of one is not to be hidden by the others.
+    while let Some(ended) = watches.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a watch ended without having been told to; restart the process");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ pub mod rng;
 #[cfg(test)]
 mod sample;
 pub mod settings;
+pub mod shed;
 pub mod slice;
 pub mod snapshot;
 pub mod table;
@@ -41,6 +42,7 @@ pub use output::{Notice, Output};
 pub use pick::{FlowKey, PickState, Refusal};
 pub use rng::Rng;
 pub use settings::{Keepalive, OnRemoval, Policy, ServiceSettings, WhenNoneReady};
+pub use shed::{Allowance, DrainPlan, Schedule};
 pub use slice::{Slice, SliceEndpoint, SlicePort};
 pub use snapshot::{ServiceId, ServiceSnapshot, Snapshot};
 pub use table::Table;

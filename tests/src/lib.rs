@@ -8,4 +8,5 @@ mod sim;
 #[cfg(test)]
 mod tidy;
 
+pub mod apiserver;
 pub mod support;

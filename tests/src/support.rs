@@ -22,6 +22,7 @@ pub use admin::{Admin, Answer};
 pub use command::run;
 pub use config::Config;
 pub use connection::Connection;
+pub(crate) use endpoint::free_address;
 pub use endpoint::{Behaviour, Endpoint, echo, greet_and_echo};
 pub use metrics::Metrics;
 pub use namespace::{Namespace, Wire};

@@ -180,7 +180,7 @@ pub fn echo(connection: &mut Connection, _: SocketAddr) {
 }
 
 /// An address of 127.0.0.0/8 that no other endpoint of this process has, and hardly one of another process.
-fn free_address(port: u16) -> SocketAddr {
+pub(crate) fn free_address(port: u16) -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     static NETWORK: LazyLock<u8> = LazyLock::new(|| 64 + (std::process::id() % 128) as u8);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -11,8 +11,9 @@ const LINES: usize = 450;
 const LONG: [(&str, &str); 0] = [];
 
 /// Tests that let real or simulated time pass, each with the reason.
-const SLEEPS: [(&str, &str); 4] = [
+const SLEEPS: [(&str, &str); 5] = [
     ("tests/src/support/wait.rs", "the one place that waits between two looks, up to a deadline"),
+    ("tests/src/apiserver/fault.rs", "latency and slow answers are faults that a test asks for"),
     ("tests/it/slow_reader.rs", "a reader that pauses, longer than a user timeout would allow"),
     ("tests/it/limits.rs", "what waiting costs can only be seen over a while"),
     ("proxy/admin/src/serve/tests.rs", "on tokio's paused clock: a slow client, and no time passes"),

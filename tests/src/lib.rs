@@ -2,6 +2,8 @@
 //! the rules of this repository.
 
 #[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod sim;

@@ -1,12 +1,13 @@
 //! What is in `deploy`: manifests, chart, observability.
 //!
 //! No cluster is needed. What `kubectl` and Helm would send is made by them (`tools`), read as Kubernetes' own types
-//! (`objects`), and judged: rights, ports, times and labels that have to agree with each other and with the
-//! configuration (`base`), the chart against the base (`chart`), queries against the metrics that exist
+//! (`objects`), and judged: rights, labels and what the pod may (`base`), ports and times that follow from the
+//! configuration (`configuration`), the chart against the base (`chart`), queries against the metrics that exist
 //! (`observability`). Not decided here: whether a real cluster takes them; deploy/README.md has the commands for one.
 
 mod base;
 mod chart;
+mod configuration;
 mod objects;
 mod observability;
 mod tools;

@@ -1,12 +1,10 @@
-//! The client side: opens connections, moves bytes, checks every one of them.
+//! What the clients of all workloads have in common: they connect, make round trips, count, and keep what went wrong.
 //!
-//! It runs on one core and must keep a proxy's core busy, so it does as little as it can: one thread, edge-triggered
-//! epoll (tokio's current-thread runtime), buffers larger than the messages, so that a short read ends a wait.
+//! They run on one core and must keep a proxy's core busy, so they do as little as they can: one thread,
+//! edge-triggered epoll (tokio's current-thread runtime), one buffer for all. What each workload does with its
+//! clients is in `workload`.
 
-mod bulk;
-mod connections;
-mod idle;
-mod trips;
+mod message;
 
 use std::fmt;
 use std::io;
@@ -15,29 +13,33 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use hdrhistogram::Histogram;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-pub(crate) use bulk::bulk;
-pub(crate) use connections::connections;
-pub(crate) use idle::hold;
-pub(crate) use trips::trips;
+pub(crate) use message::Message;
+
+use crate::report::Latency;
+use crate::wire;
 
 /// The size of a small message, both ways.
-pub(crate) const MESSAGE: usize = 64;
+pub(crate) const SMALL: usize = 64;
 
 /// Clients come from that many loopback addresses, each with its own ports.
 const ADDRESSES: u32 = 64;
 
 /// How long a load may go on after its time: bytes on their way, slow closes.
-const OVERTIME: Duration = Duration::from_secs(20);
+const OVERTIME: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 20 });
 
 /// Faults that are kept in words; more are only counted.
 const KEPT: usize = 5;
 
 /// Faults after which a load gives up.
 const TOO_MANY: u64 = 100;
+
+/// The longest latency that is told from a longer one, in nanoseconds.
+const LONGEST: u64 = 60_000_000_000;
 
 /// The clients of one proxy, what they have done and what went wrong.
 #[derive(Debug)]
@@ -47,23 +49,45 @@ pub(crate) struct Clients {
     done: AtomicU64,
     faults: AtomicU64,
     words: Mutex<Vec<String>>,
+    latencies: Mutex<Histogram<u64>>,
 }
 
 impl Clients {
     /// Clients that go to `addresses` in turn.
     pub(crate) fn of(addresses: &[SocketAddr]) -> Arc<Self> {
+        // Three digits; the bounds are constants that the histogram accepts.
+        let latencies = Histogram::new_with_bounds(1, LONGEST, 3).expect("bounds of a histogram");
         Arc::new(Self {
             proxy: addresses.to_vec(),
             opened: AtomicU32::new(0),
             done: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             words: Mutex::default(),
+            latencies: Mutex::new(latencies),
         })
     }
 
     /// Bytes, trips or connections that were right.
     pub(crate) fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count(&self, done: u64) {
+        self.done.fetch_add(done, Ordering::Relaxed);
+    }
+
+    /// One more thing is done, and took so long.
+    pub(crate) fn count_one(&self, took: Duration) {
+        self.count(1);
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(LONGEST);
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(nanoseconds);
+    }
+
+    /// How long things took, where that was told.
+    pub(crate) fn latency(&self) -> Option<Latency> {
+        let latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1000.0;
+        (!latencies.is_empty()).then(|| Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999) })
     }
 
     /// What went wrong, in words.
@@ -84,20 +108,21 @@ impl Clients {
         }
     }
 
-    fn count(&self, done: u64) {
-        self.done.fetch_add(done, Ordering::Relaxed);
-    }
-
-    fn gives_up(&self) -> bool {
+    /// Whether so much went wrong that there is no use in more.
+    pub(crate) fn gives_up(&self) -> bool {
         self.faults.load(Ordering::Relaxed) >= TOO_MANY
     }
 
-    async fn connect(&self) -> Result<TcpStream, Fault> {
+    /// Opens a connection; `receive` is the size of its receive buffer, where the kernel shall not choose.
+    pub(crate) async fn connect(&self, receive: Option<u32>) -> Result<TcpStream, Fault> {
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 0, 2)) + number % ADDRESSES);
         let connect = async {
             let socket = TcpSocket::new_v4()?;
             socket.set_nodelay(true)?;
+            if let Some(size) = receive {
+                socket.set_recv_buffer_size(size)?;
+            }
             socket.bind(SocketAddr::from((from, 0)))?;
             socket.connect(self.proxy[number as usize % self.proxy.len()]).await
         };
@@ -105,7 +130,7 @@ impl Clients {
     }
 
     /// Waits for all clients; those that go on for too long after their time are a fault, and ended.
-    async fn join(self: &Arc<Self>, mut clients: JoinSet<Result<(), Fault>>, run: Duration) {
+    pub(crate) async fn join(&self, mut clients: JoinSet<Result<(), Fault>>, run: Duration) {
         let all = async {
             while let Some(ended) = clients.join_next().await {
                 match ended {
@@ -123,18 +148,23 @@ impl Clients {
 
 /// What went wrong on one connection, and in which step.
 #[derive(Debug)]
-struct Fault {
+pub(crate) struct Fault {
     step: &'static str,
     error: io::Error,
 }
 
 impl Fault {
-    fn new(step: &'static str, error: io::Error) -> Self {
+    pub(crate) fn new(step: &'static str, error: io::Error) -> Self {
         Self { step, error }
     }
 
-    fn wrong_byte(step: &'static str) -> Self {
-        Self { step, error: io::Error::new(io::ErrorKind::InvalidData, "a wrong byte") }
+    /// The proxy closed where it should not have.
+    pub(crate) fn end(step: &'static str) -> Self {
+        Self::new(step, io::Error::new(io::ErrorKind::UnexpectedEof, "closed too early"))
+    }
+
+    pub(crate) fn wrong_byte(step: &'static str) -> Self {
+        Self::new(step, io::Error::new(io::ErrorKind::InvalidData, "a wrong byte"))
     }
 }
 
@@ -144,35 +174,22 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A message that no other connection and no other trip of this one has.
-fn message(connection: u64, trip: u64) -> [u8; MESSAGE] {
-    let mut message = [0x5a; MESSAGE];
-    message[..8].copy_from_slice(&connection.to_le_bytes());
-    message[MESSAGE - 8..].copy_from_slice(&trip.to_le_bytes());
-    message
-}
-
 /// Sends a message and reads it back.
-async fn trip(stream: &mut TcpStream, message: &[u8; MESSAGE]) -> Result<(), Fault> {
-    stream.write_all(message).await.map_err(|error| Fault::new("request", error))?;
-    let mut reply = [0; 2 * MESSAGE];
-    let mut len = 0;
-    while len < MESSAGE {
-        match stream.read(&mut reply[len..]).await.map_err(|error| Fault::new("reply", error))? {
-            0 => return Err(Fault::new("reply", io::ErrorKind::UnexpectedEof.into())),
-            n => len += n,
-        }
-    }
-    if reply[..len] != message[..] {
-        return Err(Fault::wrong_byte("reply"));
+pub(crate) async fn trip(stream: &mut TcpStream, message: &Message) -> Result<(), Fault> {
+    stream.write_all(message.bytes()).await.map_err(|error| Fault::new("request", error))?;
+    let mut rest = message.bytes();
+    while !rest.is_empty() {
+        let read = wire::read(stream, |bytes| match rest.strip_prefix(bytes) {
+            Some(_) if bytes.is_empty() => Err(Fault::end("reply")),
+            Some(left) => Ok(left),
+            None => Err(Fault::wrong_byte("reply")),
+        });
+        rest = read.await.map_err(|error| Fault::new("reply", error))??;
     }
     Ok(())
 }
 
 /// When a load ends.
-fn end(run: Duration) -> Instant {
+pub(crate) fn end(run: Duration) -> Instant {
     Instant::now() + run
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,4 +1,6 @@
-//! What a process and all its children have used so far, from `/proc`.
+//! What a process and all its children have used so far, from `/proc`; for the whole machine see [`machine`].
+
+pub(crate) mod machine;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,10 +14,14 @@ use anyhow::{Context, bail};
 ///
 /// When `root` is gone: then there is nothing to compare.
 pub(crate) fn cpu(root: u32) -> anyhow::Result<Duration> {
-    let ticks = processes(root)?.iter().map(|stat| stat.ticks).sum::<u64>();
+    Ok(ticks(processes(root)?.iter().map(|stat| stat.ticks).sum::<u64>()))
+}
+
+/// The time of so many of the kernel's ticks.
+fn ticks(ticks: u64) -> Duration {
     let per_second = rustix::param::clock_ticks_per_second();
-    Ok(Duration::from_secs(ticks / per_second)
-        + Duration::from_nanos(ticks % per_second * 1_000_000_000 / per_second))
+    Duration::from_secs(ticks / per_second)
+        + Duration::from_nanos(ticks % per_second * 1_000_000_000 / per_second)
 }
 
 /// Resident memory in bytes of `root` and everything below it.

@@ -1,133 +1,163 @@
-//! What is measured: the workloads, and the figures each of them gives.
+//! What is measured. Each workload is a module below this one: the load, the figures it gives, how they come about.
+//!
+//! A workload has parts, such as one for each size of a message. A part is measured with a proxy started afresh, and
+//! gives one reading for each of its tables. To add a workload: a module with `parts`, a variant of [`Workload`] and
+//! one of [`Load`].
+
+mod bulk;
+mod burst;
+mod connections;
+mod endpoints;
+mod idle;
+mod listeners;
+mod rate;
+mod slow;
+mod trips;
+
+use std::fmt;
 
 use clap::ValueEnum;
-use serde::Serialize;
 
 use crate::endpoints::Kind;
+use crate::measure::Subject;
+use crate::peers::Proxy;
+use crate::report::{Reading, Table};
 
 /// A kind of load.
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Workload {
-    /// Bulk down on one flow, then on eight.
+    /// Bytes in bulk: down, up and both ways, on 1 and on 64 flows
     Bulk,
-    /// 64-byte round trips on 64 kept connections.
+    /// Round trips of 1 byte to 64 KiB on 64 kept connections, one after the other
     Trips,
-    /// Connect, request, reply, close; 32 at a time.
+    /// Round trips at a fixed rate; latency from when each was due
+    Rate,
+    /// Connect, request, reply, close; 32 at a time
     Connections,
-    /// Flows that carry nothing.
+    /// Memory of flows that carry nothing
     Idle,
+    /// 1000 clients that connect at once
+    Burst,
+    /// Connections to 10, 1000 and 10,000 endpoints
+    Endpoints,
+    /// Connections through 1000 listeners
+    Listeners,
+    /// Clients that read slowly what comes fast
+    Slow,
 }
 
 impl Workload {
-    /// As `--only` takes it.
-    pub(crate) fn name(self) -> &'static str {
+    /// What it measures; with `quick` only what says most.
+    pub(crate) fn parts(self, quick: bool) -> Vec<Part> {
         match self {
-            Self::Bulk => "bulk",
-            Self::Trips => "trips",
-            Self::Connections => "connections",
-            Self::Idle => "idle",
+            Self::Bulk => bulk::parts(quick),
+            Self::Trips => trips::parts(quick),
+            Self::Rate => rate::parts(),
+            Self::Connections => connections::parts(),
+            Self::Idle => idle::parts(),
+            Self::Burst => burst::parts(),
+            Self::Endpoints => endpoints::parts(),
+            Self::Listeners => listeners::parts(),
+            Self::Slow => slow::parts(),
         }
     }
 
-    /// The endpoints it needs.
-    pub(crate) fn endpoints(self) -> Kind {
-        match self {
-            Self::Bulk => Kind::Supply,
-            Self::Trips | Self::Connections | Self::Idle => Kind::Echo,
-        }
+    /// Whether a short look has it.
+    pub(crate) fn is_quick(self) -> bool {
+        matches!(self, Self::Bulk | Self::Trips | Self::Connections | Self::Idle)
     }
 
-    /// What it measures, each with a proxy started afresh.
-    pub(crate) fn parts(self) -> &'static [Part] {
-        match self {
-            Self::Bulk => &[Part::Bulk { flows: 1 }, Part::Bulk { flows: 8 }],
-            Self::Trips => &[Part::Trips],
-            Self::Connections => &[Part::Connections],
-            Self::Idle => &[Part::Idle],
-        }
+    /// Whether a proxy has a row: how HAProxy splices matters in bulk only.
+    pub(crate) fn takes(self, proxy: Proxy) -> bool {
+        self == Self::Bulk || !matches!(proxy, Proxy::HaproxySplice | Proxy::HaproxySplice1m)
     }
 }
 
-/// One measurement's load.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Part {
-    Bulk { flows: usize },
-    Trips,
-    Connections,
-    Idle,
-}
-
-impl Part {
-    /// The figures it gives, in the order of its readings.
-    pub(crate) fn figures(self) -> &'static [Figure] {
-        match self {
-            Self::Bulk { flows: 1 } => &[Figure::BulkOneFlow],
-            Self::Bulk { .. } => &[Figure::BulkEightFlows],
-            Self::Trips => &[Figure::Trips],
-            Self::Connections => &[Figure::Connections],
-            Self::Idle => &[Figure::IdleSilent, Figure::IdleSpoken],
-        }
+/// As `--only` takes it.
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.pad(value.as_ref().map_or("", |value| value.get_name()))
     }
 }
 
-/// A figure of the report; less is better in all.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Figure {
-    BulkOneFlow,
-    BulkEightFlows,
-    Trips,
-    Connections,
-    IdleSilent,
-    IdleSpoken,
+/// One measurement.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) layout: Layout,
+    /// What its readings are, in their order.
+    pub(crate) figures: Vec<Figure>,
+    pub(crate) load: Load,
+}
+
+/// A table's head.
+#[derive(Clone, Debug)]
+pub(crate) struct Figure {
+    pub(crate) title: String,
+    pub(crate) unit: &'static str,
+    pub(crate) rate_unit: Option<&'static str>,
 }
 
 impl Figure {
-    /// Its heading.
-    pub(crate) fn title(self) -> &'static str {
-        match self {
-            Self::BulkOneFlow => "bulk down, 1 flow",
-            Self::BulkEightFlows => "bulk down, 8 flows",
-            Self::Trips => "64-byte round trips, 64 kept connections",
-            Self::Connections => "connect, 64-byte request and reply, close; 32 at a time",
-            Self::IdleSilent => "idle flows that never carried a byte",
-            Self::IdleSpoken => "idle flows after one 64-byte round trip each",
-        }
+    pub(crate) fn new(title: impl Into<String>, unit: &'static str, rate_unit: Option<&'static str>) -> Self {
+        Self { title: title.into(), unit, rate_unit }
     }
 
-    /// The unit of its cost.
-    pub(crate) fn unit(self) -> &'static str {
-        match self {
-            Self::BulkOneFlow | Self::BulkEightFlows => "CPU-s/GB",
-            Self::Trips => "CPU-us/trip",
-            Self::Connections => "CPU-us/conn",
-            Self::IdleSilent | Self::IdleSpoken => "KiB/flow",
-        }
+    /// A table without rows.
+    pub(crate) fn table(&self, workload: Workload) -> Table {
+        Table::new(&workload.to_string(), &self.title, self.unit, self.rate_unit)
     }
+}
 
-    /// The unit of its rate, where it has one.
-    pub(crate) fn rate_unit(self) -> Option<&'static str> {
-        match self {
-            Self::BulkOneFlow | Self::BulkEightFlows => Some("GB/s"),
-            Self::Trips => Some("trips/s"),
-            Self::Connections => Some("conn/s"),
-            Self::IdleSilent | Self::IdleSpoken => None,
-        }
+/// What a proxy has before and behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    pub(crate) listeners: usize,
+    pub(crate) endpoints: Behind,
+}
+
+/// The endpoints of a part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Behind {
+    /// A handful, each with its own listening socket.
+    Few(Kind),
+    /// So many echo endpoints.
+    Many(usize),
+}
+
+impl Layout {
+    /// One listener before a handful of endpoints.
+    pub(crate) fn plain(kind: Kind) -> Self {
+        Self { listeners: 1, endpoints: Behind::Few(kind) }
     }
+}
 
-    /// The cost of `done` (bytes in bulk, trips or connections otherwise) that took `seconds` of processor time.
-    pub(crate) fn cost(self, seconds: f64, done: u64) -> f64 {
-        match self {
-            Self::BulkOneFlow | Self::BulkEightFlows => seconds * 1e9 / done as f64,
-            _ => seconds * 1e6 / done as f64,
-        }
-    }
+/// What clients do.
+#[derive(Clone, Debug)]
+pub(crate) enum Load {
+    Bulk(bulk::Bulk),
+    Trips(trips::Trips),
+    Rate(rate::Rate),
+    Connections(connections::Connections),
+    Idle(idle::Idle),
+    Burst(burst::Burst),
+    Slow(slow::Slow),
+}
 
-    /// The rate of `done` in `seconds` of wall clock.
-    pub(crate) fn rate(self, seconds: f64, done: u64) -> f64 {
+impl Load {
+    /// Loads a proxy, and gives a reading for each figure of its part.
+    pub(crate) async fn measure(&self, subject: &Subject<'_>) -> anyhow::Result<Vec<Reading>> {
         match self {
-            Self::BulkOneFlow | Self::BulkEightFlows => done as f64 / seconds / 1e9,
-            _ => done as f64 / seconds,
+            Self::Bulk(load) => load.measure(subject).await,
+            Self::Trips(load) => load.measure(subject).await,
+            Self::Rate(load) => load.measure(subject).await,
+            Self::Connections(load) => load.measure(subject).await,
+            Self::Idle(load) => load.measure(subject).await,
+            Self::Burst(load) => load.measure(subject).await,
+            Self::Slow(load) => load.measure(subject).await,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

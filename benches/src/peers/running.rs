@@ -1,16 +1,18 @@
 //! A proxy that runs: started on its core, ended with everything it started.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
-use super::{Peer, Proxy, Setting, configuration};
+use super::configuration::{Setting, configuration};
+use super::{Peer, Proxy};
 use crate::cores::{self, Cores};
 
 /// How long a proxy may take until it accepts.
@@ -26,53 +28,82 @@ const END: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
-    address: SocketAddr,
+    listeners: Vec<SocketAddr>,
     directory: TempDir,
     proxy: Proxy,
 }
 
+/// What a proxy is started with, besides what is before and behind it.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    pub(crate) workers: usize,
+    /// Open files a process may have.
+    pub(crate) descriptors: u64,
+    /// Flows that it has to be ready for.
+    pub(crate) flows: usize,
+    pub(crate) cores: Cores,
+}
+
 impl Running {
-    /// Starts a proxy in front of `endpoints` and waits until it accepts.
+    /// Starts a proxy on `listeners` in front of `endpoints` and waits until it accepts.
     ///
     /// # Errors
     ///
     /// When it does not: with its own output.
     pub(crate) async fn start(
         peer: &Peer,
+        listeners: Vec<SocketAddr>,
         endpoints: &[SocketAddr],
-        descriptors: u64,
-        cores: &Cores,
+        start: &Start,
     ) -> anyhow::Result<Self> {
+        let Start { workers, descriptors, flows, ref cores } = *start;
         let directory = tempfile::tempdir().context("cannot make a directory for the proxy")?;
-        let listener = free_address()?;
-        let setting = Setting { listener, endpoints, directory: directory.path(), descriptors };
-        let path = directory.path().join("configuration");
+        let setting = Setting {
+            listeners: &listeners,
+            endpoints,
+            directory: directory.path(),
+            workers,
+            descriptors,
+            flows,
+        };
+        let path = directory.path().join("configuration.yaml");
         fs::write(&path, configuration(peer.proxy, &setting))?;
         let output = File::create(directory.path().join("output"))?;
 
-        let mut command = Command::new(&peer.binary);
+        let mut command = peer.command().context("there is no proxy to start")?;
         match peer.proxy {
             Proxy::Tidegate => command.arg("run").arg("--config").arg(&path),
             Proxy::Nginx => {
                 command.arg("-e").arg("stderr").arg("-p").arg(directory.path()).arg("-c").arg(&path)
             }
+            Proxy::Envoy => {
+                let concurrency = workers.to_string();
+                command.args([
+                    "--concurrency",
+                    &concurrency,
+                    "--log-level",
+                    "error",
+                    "--disable-hot-restart",
+                ]);
+                command.arg("--config-path").arg(&path)
+            }
             _ => command.arg("-db").arg("-f").arg(&path),
         };
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
 
-        // A child inherits the core of the thread that starts it.
+        // A child inherits the cores of the thread that starts it.
         cores::pin(&cores.proxy)?;
         let child = command.spawn();
         cores::pin(&[cores.load])?;
-        let child = child.with_context(|| format!("cannot start {}", peer.binary.display()))?;
-        let mut running = Self { child, address: listener, directory, proxy: peer.proxy };
+        let child = child.with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        let mut running = Self { child, listeners, directory, proxy: peer.proxy };
         running.accepts().await?;
         Ok(running)
     }
 
     /// Where it accepts.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.listeners
     }
 
     /// Its first process.
@@ -102,20 +133,28 @@ impl Running {
         self.ended()
     }
 
+    /// Waits until every listener accepts.
     async fn accepts(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + START;
-        loop {
-            if let Some(status) = self.ended() {
-                bail!("{} does not start: {status}; its output:\n{}", self.proxy, self.output());
+        for address in self.listeners.clone() {
+            loop {
+                if let Some(status) = self.ended() {
+                    bail!("{} does not start: {status}; its output:\n{}", self.proxy, self.output());
+                }
+                if TcpStream::connect(address).is_ok() {
+                    break;
+                }
+                if Instant::now() >= until {
+                    bail!(
+                        "{} does not accept on {address} after {START:?}; its output:\n{}",
+                        self.proxy,
+                        self.output()
+                    );
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            if TcpStream::connect(self.address).is_ok() {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                bail!("{} does not accept after {START:?}; its output:\n{}", self.proxy, self.output());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        Ok(())
     }
 }
 
@@ -131,8 +170,49 @@ impl Drop for Running {
     }
 }
 
-/// An address that was free a moment ago.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?)
+/// Addresses that are free: the one that was given, if any, and as many more of its port as are needed.
+///
+/// # Errors
+///
+/// When the given one is in use.
+pub(crate) fn free_addresses(given: Option<SocketAddr>, count: usize) -> anyhow::Result<Vec<SocketAddr>> {
+    let first = given.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    // Other addresses of the same port are taken by nobody but those who listen on all addresses.
+    let probe = if given.is_none() && count > 1 { (Ipv4Addr::UNSPECIFIED, 0).into() } else { first };
+    let bound = || {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(probe)?;
+        socket.local_addr()
+    };
+    let port = bound()
+        .with_context(|| format!("cannot listen on {first}: choose another address with --listen"))?
+        .port();
+    let more = u32::from(Ipv4Addr::new(127, 8, 0, 1));
+    let others = (0..).map(|number| SocketAddr::from((Ipv4Addr::from(more + number), port)));
+    let first = SocketAddr::new(first.ip(), port);
+    Ok(std::iter::once(first).chain(others).take(count).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_free_and_differ() {
+        let addresses = free_addresses(None, 300).unwrap();
+        assert_eq!(addresses.len(), 300);
+        let sockets: Vec<_> = addresses.iter().map(|address| TcpListener::bind(address).unwrap()).collect();
+        assert_eq!(sockets.len(), 300);
+    }
+
+    #[test]
+    fn an_address_in_use_is_an_error_with_a_remedy() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let error = free_addresses(Some(taken.local_addr().unwrap()), 1).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("--listen") && text.contains("in use"), "{text}");
+    }
 }

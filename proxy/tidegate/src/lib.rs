@@ -17,14 +17,22 @@ mod sockets;
 mod tables;
 mod telemetry;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser as _;
 
 /// The whole program. Errors go to standard error; the exit status is 0 where all went well, 1 where it did not, and
 /// 2 for a command line that means nothing.
 pub fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    execute(&cli::Cli::parse())
+}
+
+/// The same with these arguments, for a program that holds this one behind a subcommand of its own.
+pub fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    execute(&cli::Cli::parse_from(std::iter::once(OsString::from("tidegate")).chain(arguments)))
+}
+
+fn execute(cli: &cli::Cli) -> ExitCode {
     let outcome = match &cli.command {
         cli::Command::Run(options) => run::run(options),
         cli::Command::Check(options) => check::check(options),

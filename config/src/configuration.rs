@@ -15,9 +15,9 @@ pub struct Configuration {
     pub admin: Option<Admin>,
     /// The address for scrapers; `None` for none.
     pub metrics: Option<SocketAddr>,
-    /// The directory of EndpointSlice files; `None` where every service has a fixed list of endpoints.
-    pub endpoint_slice_directory: Option<PathBuf>,
-    /// The listeners in the order of the file, at least one.
+    /// Where endpoints come from; `None` where every service has a fixed list of endpoints.
+    pub source: Option<Source>,
+    /// The listeners in the order of the file, at least one unless the source is an API server.
     pub listeners: Vec<Listener>,
     /// Every service that has an entry or that a listener names, by name.
     pub services: Vec<Service>,
@@ -31,6 +31,26 @@ pub struct Configuration {
     pub state_directory: Option<PathBuf>,
     /// Which flows get a log line.
     pub flow_log: FlowLog,
+}
+
+/// Where endpoints come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A directory of EndpointSlice files.
+    EndpointSliceDirectory(PathBuf),
+    /// An API server.
+    Kubernetes(Kubernetes),
+}
+
+/// An API server as the source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// The kubeconfig; `None` for the pod's service account, else what the environment names.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig; `None` for its current one.
+    pub context: Option<String>,
+    /// The namespaces that are followed, each once, in order; all where it is empty.
+    pub namespaces: Vec<String>,
 }
 
 /// How many threads move bytes.

@@ -17,7 +17,7 @@ use crate::{
     configuration::AdminAddress,
     leaf::{Field, Leaf, Located, Scalar},
     timespan::{AffinityTimeout, Delay, DelayOrNone, KeepaliveSeconds, Timeout, TimeoutOrNone},
-    values::{FilePath, Name, PortText, Whole, WorkerCount},
+    values::{FilePath, Name, Namespace, PortText, Whole, WorkerCount},
     words::{ApiVersion, FlowLogMode, Kind},
 };
 
@@ -41,10 +41,10 @@ pub(crate) struct Document {
     /// An address for scrapers on the network that serves only /metrics, /livez and /readyz. Without it the admin
     /// address alone serves them.
     pub(crate) metrics: Option<Located<MetricsBlock>>,
-    /// Where endpoints come from. Not needed if every service has a fixed list of `endpoints`.
+    /// Where endpoints come from: one of a directory and an API server. Not needed if every service has a fixed list
+    /// of `endpoints`.
     pub(crate) source: Option<Located<SourceBlock>>,
-    /// The addresses that clients connect to, at least one.
-    #[schemars(required)]
+    /// The addresses that clients connect to. At least one, unless the source is `kubernetes`.
     pub(crate) listeners: Option<Vec<Located<ListenerBlock>>>,
     /// Settings of services. A service that a listener names needs no entry here; it then has the `defaults`.
     pub(crate) services: Option<Vec<Located<ServiceBlock>>>,
@@ -85,15 +85,34 @@ pub(crate) struct MetricsBlock {
     pub(crate) address: Option<Field<SocketAddr>>,
 }
 
-/// Where endpoints come from.
+/// Where endpoints come from: one of the two.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map with `endpointSliceDirectory`")]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a map with `endpointSliceDirectory` or `kubernetes`"
+)]
 #[schemars(rename = "Source")]
 pub(crate) struct SourceBlock {
     /// A directory of EndpointSlice files (*.yaml, *.yml, *.json), as `kubectl get endpointslices -o yaml` prints
     /// them. It is followed: write a file beside and rename it in.
-    #[schemars(required)]
     pub(crate) endpoint_slice_directory: Option<Field<FilePath>>,
+    /// An API server, followed: `kubernetes: {}` where this runs in a pod. A change needs a restart.
+    pub(crate) kubernetes: Option<Located<KubernetesBlock>>,
+}
+
+/// An API server as the source.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map such as `{kubeconfig: PATH}`")]
+#[schemars(rename = "Kubernetes")]
+pub(crate) struct KubernetesBlock {
+    /// A kubeconfig. Default: the pod's service account, else what the environment's KUBECONFIG names. `tidegate run
+    /// --kubeconfig` comes before it.
+    pub(crate) kubeconfig: Option<Field<FilePath>>,
+    /// A context of the kubeconfig. Default: its current one. `tidegate run --context` comes before it.
+    pub(crate) context: Option<Field<Name>>,
+    /// The namespaces whose Services and slices are followed. Default: all.
+    pub(crate) namespaces: Option<Vec<Field<Namespace>>>,
 }
 
 /// An address that clients connect to, and where their flows go.

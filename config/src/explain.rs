@@ -8,7 +8,7 @@ use std::{
 use tidegate_core::{Keepalive, ServiceSettings};
 
 use crate::{
-    configuration::{Configuration, FlowLog, Workers},
+    configuration::{Configuration, FlowLog, Kubernetes, Source, Workers},
     timespan::{display, display_or_none},
     words::Words as _,
 };
@@ -38,8 +38,14 @@ impl Configuration {
         if let Some(address) = self.metrics {
             writeln!(out, "metrics:\n  address: {}", quoted(&address.to_string()))?;
         }
-        if let Some(path) = &self.endpoint_slice_directory {
-            writeln!(out, "source:\n  endpointSliceDirectory: {}", path_text(path))?;
+        match &self.source {
+            None => {}
+            Some(Source::EndpointSliceDirectory(path)) => {
+                writeln!(out, "source:\n  endpointSliceDirectory: {}", path_text(path))?;
+            }
+            Some(Source::Kubernetes(kubernetes)) => {
+                writeln!(out, "source:\n  kubernetes: {}", kubernetes_text(kubernetes))?;
+            }
         }
         if let Some(path) = &self.state_directory {
             writeln!(out, "stateDirectory: {}", path_text(path))?;
@@ -52,7 +58,7 @@ impl Configuration {
             FlowLog::Sampled { every } => writeln!(out, "flowLog:\n  mode: sampled\n  sampleEvery: {every}")?,
             FlowLog::All => writeln!(out, "flowLog:\n  mode: all")?,
         }
-        writeln!(out, "listeners:")?;
+        writeln!(out, "listeners:{}", if self.listeners.is_empty() { " []" } else { "" })?;
         for listener in &self.listeners {
             writeln!(out, "- name: {}", quoted(&listener.name))?;
             writeln!(out, "  address: {}", quoted(&listener.address.to_string()))?;
@@ -80,7 +86,7 @@ impl Configuration {
     }
 
     fn write_services(&self, out: &mut String) -> fmt::Result {
-        writeln!(out, "services:")?;
+        writeln!(out, "services:{}", if self.services.is_empty() { " []" } else { "" })?;
         for service in &self.services {
             writeln!(out, "- name: {}", service.name)?;
             write_settings(out, &service.settings)?;
@@ -120,6 +126,19 @@ fn write_settings(out: &mut String, settings: &ServiceSettings) -> fmt::Result {
     }
     writeln!(out, "  userTimeout: {}", display_or_none(settings.user_timeout))?;
     writeln!(out, "  deadPeerTimeout: {}", display_or_none(settings.dead_peer_timeout))
+}
+
+/// As one line, which is also how a plan shows it.
+pub(crate) fn kubernetes_text(kubernetes: &Kubernetes) -> String {
+    let Kubernetes { kubeconfig, context, namespaces } = kubernetes;
+    let mut fields = Vec::new();
+    fields.extend(kubeconfig.as_deref().map(|path| format!("kubeconfig: {}", path_text(path))));
+    fields.extend(context.as_deref().map(|context| format!("context: {}", quoted(context))));
+    if !namespaces.is_empty() {
+        let names: Vec<_> = namespaces.iter().map(|name| quoted(name)).collect();
+        fields.push(format!("namespaces: [{}]", names.join(", ")));
+    }
+    format!("{{{}}}", fields.join(", "))
 }
 
 fn path_text(path: &Path) -> String {

@@ -22,7 +22,8 @@ mod values;
 mod words;
 
 pub use configuration::{
-    Admin, AdminAddress, Configuration, FlowLog, Listener, Node, Service, Shutdown, Workers,
+    Admin, AdminAddress, Configuration, FlowLog, Kubernetes, Listener, Node, Service, Shutdown, Source,
+    Workers,
 };
 pub use error::{Finding, LoadError};
 pub use load::{Loaded, MAX_FILE_BYTES, fuzz_parse, load, parse};

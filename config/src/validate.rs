@@ -4,6 +4,7 @@
 mod listeners;
 mod services;
 mod settings;
+mod source;
 
 use std::{
     collections::BTreeSet,
@@ -38,12 +39,7 @@ pub(crate) fn validate(
         check.bind(address, "metrics.address", block.value.address.as_ref());
         Some(address)
     });
-    let endpoint_slice_directory = document.source.as_ref().and_then(|block| {
-        let field = "source.endpointSliceDirectory";
-        let remedy = "`endpointSliceDirectory: PATH` under `source`";
-        let path = check.required(&block.value.endpoint_slice_directory, block.place, field, remedy)?;
-        Some(check.resolve(&path))
-    });
+    let source = document.source.as_ref().and_then(|block| check.source(block));
     let defaults = check.defaults(document.defaults.as_ref());
     let has_source = document.source.is_some();
     let mut services = check.services(document, &defaults);
@@ -63,7 +59,7 @@ pub(crate) fn validate(
         workers: workers.map_or(Workers::Auto, Workers::Count),
         admin,
         metrics,
-        endpoint_slice_directory,
+        source,
         listeners,
         services,
         defaults,

@@ -105,6 +105,26 @@ impl Leaf for ServiceName {
     }
 }
 
+/// The name of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Namespace(pub(crate) String);
+
+impl Leaf for Namespace {
+    fn read(scalar: &Scalar) -> Result<Self, String> {
+        const EXPECTED: &str = "a namespace: expected a-z, 0-9 and `-`, at most 63";
+        let text = scalar.text(EXPECTED)?;
+        // A Service's name begins with its namespace, and has the same rule.
+        match format!("{text}/x").parse::<ServiceName>() {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) => Err(scalar.is_not(EXPECTED)),
+        }
+    }
+
+    fn describe() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$" })
+    }
+}
+
 /// The name of a Service's port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PortText(pub(crate) String);

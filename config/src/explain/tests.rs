@@ -21,7 +21,7 @@ fn every_field_is_explained() {
 
 #[test]
 fn an_explained_configuration_reads_back_as_itself() {
-    for name in ["standalone.yaml", "edge-fixed.yaml", "full.yaml"] {
+    for name in ["standalone.yaml", "edge-fixed.yaml", "full.yaml", "kubernetes.yaml"] {
         let configuration = parse(&example(name), "/etc/tidegate/tidegate.yaml").unwrap().configuration;
         let explained = configuration.explain();
         let again = parse(&explained, "/elsewhere.yaml").unwrap_or_else(|error| panic!("{name}: {error}"));

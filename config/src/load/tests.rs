@@ -18,14 +18,14 @@ fn every_example_is_valid_and_has_no_warning() {
         }
     }
     names.sort();
-    assert_eq!(names, ["edge-fixed.yaml", "full.yaml", "standalone.yaml"]);
+    assert_eq!(names, ["edge-fixed.yaml", "full.yaml", "kubernetes.yaml", "standalone.yaml"]);
 }
 
 #[test]
 fn what_the_standalone_example_means() {
     let loaded = example("standalone.yaml");
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/endpoints");
-    assert_eq!(loaded.configuration.endpoint_slice_directory.as_deref(), Some(&*directory));
+    assert_eq!(loaded.configuration.source, Some(crate::Source::EndpointSliceDirectory(directory)));
     let configs = loaded.configuration.service_configs();
     assert_eq!(configs.len(), 1);
     assert_eq!(configs[0].port.to_string(), "default/web:http");

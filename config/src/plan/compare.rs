@@ -10,7 +10,8 @@ use tidegate_core::{FixedEndpoint, ServiceName, ServiceSettings};
 
 use super::{Change, NeedsRestart, Plan};
 use crate::{
-    configuration::{Configuration, FlowLog, Listener, Service, Workers},
+    configuration::{Configuration, FlowLog, Listener, Service, Source, Workers},
+    explain::kubernetes_text,
     timespan::{display, display_or_none},
     words::Words as _,
 };
@@ -32,7 +33,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<NeedsRestart> 
     let text = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
     let path = |path: Option<&std::path::PathBuf>| text(path.map(|path| path.display().to_string()));
     type Of<'a> = Box<dyn Fn(&Configuration) -> String + 'a>;
-    let fields: [(&'static str, Of<'_>, &'static str); 6] = [
+    let fields: [(&'static str, Of<'_>, &'static str); 7] = [
         ("workers", Box::new(workers), "each worker owns its flows and its part of every listener"),
         (
             "admin.address",
@@ -56,8 +57,19 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<NeedsRestart> 
         ),
         (
             "source.endpointSliceDirectory",
-            Box::new(|it| path(it.endpoint_slice_directory.as_ref())),
+            Box::new(|it| match &it.source {
+                Some(Source::EndpointSliceDirectory(directory)) => path(Some(directory)),
+                _ => "none".to_owned(),
+            }),
             "endpoints of two directories would be taken for one another; swap a symbolic link instead",
+        ),
+        (
+            "source.kubernetes",
+            Box::new(|it| match &it.source {
+                Some(Source::Kubernetes(kubernetes)) => kubernetes_text(kubernetes),
+                _ => "none".to_owned(),
+            }),
+            "endpoints of two API servers would be taken for one another",
         ),
     ];
     let mut refusals = Vec::new();

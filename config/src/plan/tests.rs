@@ -76,11 +76,28 @@ fn what_needs_a_restart_says_why() {
          0.0.0.0:9902}}\nstateDirectory: state\n"
     );
     let (old, mut new) = (configuration(listeners), configuration(&new));
-    new.endpoint_slice_directory = Some("/elsewhere".into());
+    new.source = Some(crate::Source::EndpointSliceDirectory("/elsewhere".into()));
     let plan = plan(&old, &new);
     assert_eq!(plan.changes, []);
     assert!(!plan.is_empty());
     insta::assert_snapshot!(plan);
+}
+
+#[test]
+fn another_api_server_needs_a_restart() {
+    let listeners = "listeners: [{name: web, address: 127.0.0.1:80, service: default/web}]\n";
+    let (old, mut new) = (configuration(listeners), configuration(listeners));
+    new.source = Some(crate::Source::Kubernetes(crate::Kubernetes {
+        kubeconfig: Some("/etc/kube/config".into()),
+        context: Some("other".to_owned()),
+        namespaces: vec!["default".to_owned(), "edge".to_owned()],
+    }));
+    let refused: Vec<_> = plan(&old, &new).needs_restart.into_iter().map(|it| (it.field, it.to)).collect();
+    let expected = "{kubeconfig: /etc/kube/config, context: other, namespaces: [default, edge]}";
+    assert_eq!(
+        refused,
+        [("source.endpointSliceDirectory", "none".to_owned()), ("source.kubernetes", expected.to_owned())]
+    );
 }
 
 /// A change of `defaults` is a change of the services that follow them, and of no other.

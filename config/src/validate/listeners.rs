@@ -19,7 +19,8 @@ impl Check<'_> {
         has_source: bool,
     ) -> Vec<Listener> {
         let blocks = document.listeners.as_deref().unwrap_or_default();
-        if blocks.is_empty() {
+        let has_kubernetes = document.source.as_ref().is_some_and(|source| source.value.kubernetes.is_some());
+        if blocks.is_empty() && !has_kubernetes {
             self.error(
                 Place { line: 1, column: 1 },
                 "listeners",
@@ -63,7 +64,8 @@ impl Check<'_> {
                     format!("{at}.service"),
                     format!(
                         "nothing says where the endpoints of `{service}` are: add `source: \
-                         {{endpointSliceDirectory: PATH}}`, or list them as `endpoints` of the service"
+                         {{endpointSliceDirectory: PATH}}` or `source: {{kubernetes: {{}}}}`, or list them as \
+                         `endpoints` of the service"
                     ),
                 );
             }

@@ -76,6 +76,23 @@ fn listeners_are_needed() {
 }
 
 #[test]
+fn a_source_is_one_of_two() {
+    let of = |source: &str| said(&format!("{HEAD}{source}{LISTENER}"));
+    assert_eq!(of("source: {kubernetes: {}}\n"), "valid");
+    assert_eq!(
+        said(&format!("{HEAD}source: {{kubernetes: {{}}}}\n")),
+        "valid",
+        "listeners come with Services"
+    );
+    let both = of("source: {endpointSliceDirectory: e, kubernetes: {}}\n");
+    let none = of("source: {kubernetes: {namespaces: []}}\n");
+    let bad = of(
+        "source:\n  kubernetes:\n    kubeconfig: ''\n    context: a b\n    namespaces: [default, Default, default]\n",
+    );
+    insta::assert_snapshot!([both, none, bad].join("\n"));
+}
+
+#[test]
 fn a_listener_is_unique_in_name_and_address() {
     insta::assert_snapshot!(said(&format!(
         "{HEAD}{SOURCE}\

@@ -32,28 +32,20 @@ pub enum AccessError {
     )]
     Nowhere,
     /// The kubeconfig cannot be used.
-    #[error("kubeconfig {file}: {reason}")]
+    #[error("kubeconfig {file} cannot be used")]
     Kubeconfig {
         /// Which.
         file: String,
         /// Why.
-        reason: String,
-        /// The reason's own error.
         #[source]
         source: Box<KubeconfigError>,
     },
     /// The pod's service account cannot be used.
-    #[error("the pod's service account cannot be used: {0}; does the pod mount its token?")]
+    #[error("the pod's service account cannot be used; does the pod mount its token?")]
     ServiceAccount(#[source] kube::config::InClusterError),
     /// Neither TLS nor credentials can be made of it.
-    #[error("the API server's certificate authority or the credentials for it cannot be used: {reason}")]
-    Credentials {
-        /// Why.
-        reason: String,
-        /// The reason's own error.
-        #[source]
-        source: Box<kube::Error>,
-    },
+    #[error("the API server's certificate authority or the credentials for it cannot be used")]
+    Credentials(#[source] Box<kube::Error>),
 }
 
 /// Which of the ways is taken.
@@ -89,7 +81,6 @@ impl Access {
         };
         let wrong = |source: KubeconfigError| AccessError::Kubeconfig {
             file: file.clone(),
-            reason: said(&source),
             source: Box::new(source),
         };
         let kubeconfig = kubeconfig.map_err(wrong)?;
@@ -101,10 +92,7 @@ impl Access {
     /// again by itself: how often a server is asked, and what is said about it, is decided in one place.
     pub(crate) async fn connect(&self) -> Result<Client, AccessError> {
         let config = self.load().await?;
-        let wrong = |source: kube::Error| AccessError::Credentials {
-            reason: said(&source),
-            source: Box::new(source),
-        };
+        let wrong = |source: kube::Error| AccessError::Credentials(Box::new(source));
         let connector = config.rustls_https_connector().map_err(wrong)?;
         let service = ServiceBuilder::new()
             .layer(config.base_uri_layer())

@@ -84,7 +84,7 @@ impl Api {
         if let Some(client) = &*self.client.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(client.clone());
         }
-        let unusable = |error: AccessError| Failure::new(ErrorCause::Unauthorized, error.to_string());
+        let unusable = |error: AccessError| Failure::new(ErrorCause::Unauthorized, said(&error));
         let client = self.access.connect().await.map_err(unusable)?;
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
         Ok(client)

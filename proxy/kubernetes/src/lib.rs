@@ -10,6 +10,7 @@
 pub mod access;
 mod api;
 mod backoff;
+mod follow;
 mod intern;
 mod lines;
 mod meta;

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{intern::Intern, meta::Key, watch::Read};
+use crate::{follow::Read, intern::Intern, meta::Key};
 
 /// A node as far as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Access, Follower, Options, source::follow_at, watch::Pace};
+use crate::{Access, Follower, Options, follow::Pace, source::follow_at};
 
 /// Nothing in these tests takes long unless it hangs.
 const LIMIT: Duration = Duration::from_secs(20);

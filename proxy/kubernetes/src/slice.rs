@@ -8,7 +8,7 @@ use std::{borrow::Cow, net::IpAddr, sync::Arc};
 use serde::Deserialize;
 use tidegate_core::{Conditions, ServiceName, Slice, SliceEndpoint, SliceName, SlicePort};
 
-use crate::{intern::Intern, meta::Key, watch::Read};
+use crate::{follow::Read, intern::Intern, meta::Key};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -25,8 +25,9 @@ use self::{nodes::NodeFollow, slices::SliceFollow};
 use crate::{
     access::{Access, AccessError},
     api::Api,
+    follow::Pace,
     status::SourceStatus,
-    watch::{Pace, Watch},
+    watch::Watch,
 };
 
 /// What is followed.
@@ -50,10 +51,10 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The API server cannot be found.
-    #[error("source.kubernetes: {0}")]
+    #[error("source.kubernetes")]
     Access(#[from] AccessError),
     /// There is no thread for it.
-    #[error("cannot start the thread that follows the API server: {0}")]
+    #[error("cannot start the thread that follows the API server")]
     Thread(#[source] io::Error),
 }
 

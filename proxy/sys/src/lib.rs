@@ -9,6 +9,7 @@ pub mod frozen;
 pub mod limits;
 pub mod listen;
 pub mod pipe;
+pub mod priority;
 pub mod socket;
 
 pub use clock::coarse_time;
@@ -17,3 +18,4 @@ pub use frozen::{FrozenFlow, FrozenHalf, FrozenPipe};
 pub use limits::{DescriptorLimit, local_ports, raise_descriptor_limit};
 pub use listen::{ListenError, listen_group};
 pub use pipe::{Pipe, PipeError};
+pub use priority::yield_to_others;

@@ -6,9 +6,8 @@
 use std::{sync::Arc, thread};
 
 use anyhow::Context as _;
-use tidegate_admin::{AdminListener, AdminState, SourceReport};
+use tidegate_admin::{AdminListener, AdminState};
 use tidegate_config::{AdminAddress, Configuration};
-use tidegate_files::{DirectoryState, Follower};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -81,36 +80,8 @@ fn state(shared: &Shared) -> AdminState {
     AdminState {
         control: shared.handle.clone(),
         workers: shared.workers.clone(),
-        source: Arc::new(move || source.as_deref().map(report)),
+        source: Arc::new(move || source.report()),
         version: env!("CARGO_PKG_VERSION"),
         flow_limit: shared.limit.flows(),
-    }
-}
-
-/// The source's report in the admin API's terms.
-fn report(follower: &Follower) -> SourceReport {
-    let report = follower.status().report();
-    let trouble = match report.state {
-        DirectoryState::Starting => Some("the directory has not been read yet".to_owned()),
-        DirectoryState::Following => None,
-        DirectoryState::Missing => {
-            Some("the directory does not exist; what was known of it stays".to_owned())
-        }
-        DirectoryState::Failed(error) => Some(error),
-    };
-    SourceReport {
-        kind: "endpointSliceDirectory".to_owned(),
-        directory: report.directory,
-        trouble,
-        files: report.files,
-        slices: report.slices,
-        invalid: report
-            .invalid
-            .into_iter()
-            .map(|invalid| (invalid.path.display().to_string(), invalid.error))
-            .collect(),
-        last_event: report.last_event,
-        events: report.events_total,
-        invalid_total: report.invalid_total,
     }
 }

@@ -57,6 +57,12 @@ pub(crate) struct Run {
     /// The configuration (YAML or JSON); see config/README.md and `tidegate check --explain`.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) config: PathBuf,
+    /// The kubeconfig for source.kubernetes, whatever the configuration says.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context for source.kubernetes, whatever the configuration says.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }

@@ -9,11 +9,13 @@ mod cli;
 mod client;
 mod commands;
 mod demo;
+mod overrides;
 mod proxy;
 mod reload;
 mod run;
 mod signals;
 mod sockets;
+mod source;
 mod tables;
 mod telemetry;
 

@@ -17,13 +17,18 @@ use tidegate_control::{
     BindFn, BoundListener, Clock, ControlCounters, ControlHandle, Controller, Desired, DesiredListener,
     Ended, LifecycleSettings, StateDirectory, controller::Wiring,
 };
-use tidegate_core::{Event, Snapshot};
+use tidegate_core::Snapshot;
 use tidegate_dataplane::{FlowLogRate, WorkerCounters, WorkerOptions, spawn_worker};
-use tidegate_files::Follower;
 use tidegate_sys::DescriptorLimit;
 use tokio::sync::mpsc;
 
-use crate::{admin, reload, signals, sockets::Inherited};
+use crate::{
+    admin,
+    overrides::Overrides,
+    reload, signals,
+    sockets::Inherited,
+    source::{SYNC_WAIT_KUBERNETES, Source},
+};
 
 /// Commands that wait for one worker.
 const COMMANDS_WAITING: usize = 1024;
@@ -39,6 +44,8 @@ pub(crate) struct Following {
     pub(crate) config_file: Option<PathBuf>,
     /// SIGTERM, SIGINT and SIGHUP, and the service manager.
     pub(crate) signals: bool,
+    /// What the command line and the environment say of the configuration.
+    pub(crate) overrides: Overrides,
 }
 
 /// A running proxy.
@@ -56,7 +63,7 @@ pub(crate) struct Proxy {
 pub(crate) struct Shared {
     pub(crate) handle: ControlHandle,
     pub(crate) workers: Vec<Arc<WorkerCounters>>,
-    pub(crate) source: Option<Arc<Follower>>,
+    pub(crate) source: Source,
     pub(crate) flow_log: Arc<FlowLogRate>,
     pub(crate) limit: DescriptorLimit,
 }
@@ -141,17 +148,24 @@ impl Proxy {
         let control = thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || {
+                tidegate_sys::yield_to_others();
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 runtime.block_on(async move {
-                    let (controller, handle) = Controller::new(wiring, desired(&configuration, listeners));
-                    let source = follow_source(&configuration, &event_sender)?;
+                    let (controller, handle) =
+                        Controller::new(wiring, desired(&configuration, None, listeners));
+                    let source = Source::follow(&configuration, random_seed(), &event_sender)?;
                     let shared =
                         Shared { handle: handle.clone(), workers: counters, source, flow_log, limit };
                     let admin = doors.serve(shared.clone())?;
                     if following.signals {
                         signals::follow(&shared, following.config_file.is_some())?;
                     }
-                    let reloads = reload::follow(following.config_file, configuration, shared.clone());
+                    let reloads = reload::follow(
+                        following.config_file,
+                        following.overrides,
+                        configuration,
+                        shared.clone(),
+                    );
                     let _ = ready_sender.send(handle);
                     let ended = controller.run().await;
                     // Until here the source is followed, the file watched and the admin API answered.
@@ -178,18 +192,6 @@ impl Proxy {
         }
         ended
     }
-}
-
-/// Starts following the source of slices. Without one there is nothing to wait for: the complete list is empty.
-fn follow_source(
-    configuration: &Configuration,
-    events: &mpsc::Sender<(Event, std::time::Instant)>,
-) -> anyhow::Result<Option<Arc<Follower>>> {
-    let Some(directory) = &configuration.endpoint_slice_directory else {
-        let _ = events.try_send((Event::SlicesListed(Vec::new()), std::time::Instant::now()));
-        return Ok(None);
-    };
-    Ok(Some(Arc::new(tidegate_files::follow(directory, events.clone())?)))
 }
 
 fn bind_listeners(
@@ -220,20 +222,26 @@ fn desired_listener(listener: &tidegate_config::Listener) -> DesiredListener {
     }
 }
 
-/// The configuration as far as it concerns the controller.
+/// The configuration as far as it concerns the controller; `zone` is what the source knows.
 pub(crate) fn desired<Listener>(
     configuration: &Configuration,
+    zone: Option<Arc<str>>,
     listeners: Vec<Listener>,
 ) -> Desired<Listener> {
+    let defaults = LifecycleSettings::default();
+    let sync_wait = match configuration.source {
+        Some(tidegate_config::Source::Kubernetes(_)) => SYNC_WAIT_KUBERNETES,
+        _ => defaults.sync_wait,
+    };
     Desired {
         services: configuration.service_configs(),
         listeners,
         node: configuration.node.name.clone(),
-        zone: configuration.node.zone.clone(),
+        zone: configuration.node.zone.clone().or(zone),
         lifecycle: LifecycleSettings {
             delay: configuration.shutdown.delay,
             grace: configuration.shutdown.grace,
-            ..LifecycleSettings::default()
+            sync_wait,
         },
     }
 }

@@ -11,7 +11,10 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::proxy::{Shared, desired, desired_listeners, flow_log_rate};
+use crate::{
+    overrides::Overrides,
+    proxy::{Shared, desired, desired_listeners, flow_log_rate},
+};
 
 /// Stops following when it is dropped.
 pub(crate) struct Reloads(Option<AbortHandle>);
@@ -25,11 +28,16 @@ impl Drop for Reloads {
 }
 
 /// Starts following the configuration's file, where there is one.
-pub(crate) fn follow(file: Option<PathBuf>, running: Configuration, shared: Shared) -> Reloads {
-    Reloads(file.map(|file| tokio::spawn(follow_file(file, running, shared)).abort_handle()))
+pub(crate) fn follow(
+    file: Option<PathBuf>,
+    overrides: Overrides,
+    running: Configuration,
+    shared: Shared,
+) -> Reloads {
+    Reloads(file.map(|file| tokio::spawn(follow_file(file, overrides, running, shared)).abort_handle()))
 }
 
-async fn follow_file(file: PathBuf, mut running: Configuration, shared: Shared) {
+async fn follow_file(file: PathBuf, overrides: Overrides, mut running: Configuration, shared: Shared) {
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => Some(hangup),
         Err(error) => {
@@ -45,7 +53,7 @@ async fn follow_file(file: PathBuf, mut running: Configuration, shared: Shared) 
         }
     };
     // The file may have changed between its first read and the watch; then this read finds it.
-    reload(&file, &mut running, &shared).await;
+    reload(&file, &overrides, &mut running, &shared).await;
     loop {
         tokio::select! {
             () = hung_up(&mut hangup) => tracing::info!("SIGHUP: reading the configuration again"),
@@ -55,7 +63,7 @@ async fn follow_file(file: PathBuf, mut running: Configuration, shared: Shared) 
                 continue;
             },
         }
-        reload(&file, &mut running, &shared).await;
+        reload(&file, &overrides, &mut running, &shared).await;
     }
 }
 
@@ -76,11 +84,14 @@ async fn file_changed(
 }
 
 /// Reads the file and applies what has changed: all of it or nothing.
-async fn reload(file: &std::path::Path, running: &mut Configuration, shared: &Shared) {
-    let loaded = match tidegate_config::load(file) {
+async fn reload(file: &std::path::Path, overrides: &Overrides, running: &mut Configuration, shared: &Shared) {
+    let mut loaded = match tidegate_config::load(file) {
         Ok(loaded) => loaded,
         Err(error) => return refuse(shared, &error),
     };
+    if let Err(error) = overrides.apply(&mut loaded.configuration) {
+        return refuse(shared, &error);
+    }
     for warning in &loaded.warnings {
         tracing::warn!(file = %file.display(), line = warning.line, "{}", warning.message);
     }
@@ -96,7 +107,8 @@ async fn reload(file: &std::path::Path, running: &mut Configuration, shared: &Sh
     for change in &plan.changes {
         tracing::info!("reload: {change}");
     }
-    let wanted = desired(&loaded.configuration, desired_listeners(&loaded.configuration));
+    let zone = shared.source.zone();
+    let wanted = desired(&loaded.configuration, zone, desired_listeners(&loaded.configuration));
     match shared.handle.reload(wanted).await {
         Ok(outcome) => {
             shared.flow_log.set(flow_log_rate(loaded.configuration.flow_log));

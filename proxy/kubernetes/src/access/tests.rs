@@ -32,13 +32,16 @@ fn without_any_of_them_the_error_names_all() {
 
 #[tokio::test]
 async fn a_kubeconfig_that_is_wrong_is_named_with_the_reason() {
-    let error = file("/does/not/exist").load().await.expect_err("no such file").to_string();
-    assert!(error.starts_with("kubeconfig /does/not/exist: ") && error.contains("No such file"), "{error}");
+    let error = said(&file("/does/not/exist").load().await.expect_err("no such file"));
+    assert!(
+        error.starts_with("kubeconfig /does/not/exist cannot be used: ") && error.contains("No such file"),
+        "{error}"
+    );
 
     let mut written = tempfile::NamedTempFile::new().expect("a file");
     written.write_all(b"apiVersion: v1\nkind: Config\ncurrent-context: gone\n").expect("written");
     let access = Access { kubeconfig: Some(written.path().to_owned()), context: None };
-    let error = access.load().await.expect_err("no such context").to_string();
+    let error = said(&access.load().await.expect_err("no such context"));
     assert!(error.contains("gone"), "{error}");
 }
 

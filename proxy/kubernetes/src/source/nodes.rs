@@ -7,10 +7,10 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     api::Resource,
+    follow::{Follow, Gone, Read},
     intern::Intern,
     meta::Key,
     node::{self, Node},
-    watch::{Follow, Gone, Read},
 };
 
 /// The watch of nodes.

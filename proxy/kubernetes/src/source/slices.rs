@@ -13,11 +13,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     api::Resource,
+    follow::{Follow, Gone, Read},
     intern::Intern,
     meta::Key,
     slice::{self, Trimmed},
     status::SourceStatus,
-    watch::{Follow, Gone, Read},
 };
 
 /// What the watches of slices have in common.

@@ -1,0 +1,80 @@
+//! What a watch is of, who is told, and how patient it is.
+
+use std::time::{Duration, Instant};
+
+use crate::{api::Resource, meta::Key};
+
+/// Whoever is told what a watch finds has gone.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+/// An object as it was read.
+pub(crate) struct Read<T> {
+    pub(crate) key: Key,
+    /// As the server has it.
+    pub(crate) version: String,
+    pub(crate) object: T,
+}
+
+/// What is followed, and who is told.
+pub(crate) trait Follow {
+    /// What is kept of an object.
+    type Object;
+
+    /// The kind.
+    const RESOURCE: Resource;
+
+    /// An object from its JSON.
+    fn read(&mut self, json: &str, arrived: Option<Instant>) -> Result<Read<Self::Object>, String>;
+
+    /// Everything there is, and what it lacks of what was there before.
+    async fn listed(
+        &mut self,
+        objects: Vec<(Key, Self::Object)>,
+        lacking: Vec<Key>,
+        arrived: Instant,
+    ) -> Result<(), Gone>;
+
+    /// An object is new or has changed.
+    async fn applied(&mut self, key: Key, object: Self::Object, arrived: Instant) -> Result<(), Gone>;
+
+    /// An object is gone.
+    async fn deleted(&mut self, key: Key, arrived: Instant) -> Result<(), Gone>;
+
+    /// A request failed, and it will be tried again.
+    async fn failed(&mut self) -> Result<(), Gone> {
+        Ok(())
+    }
+}
+
+/// How patient a watch is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// The wait after the first failure; it doubles.
+    pub(crate) retry: Duration,
+    /// No wait is longer.
+    pub(crate) retry_limit: Duration,
+    /// A watch that says nothing for so long, no event and no bookmark, is listed again. Servers send a bookmark about
+    /// once a minute.
+    pub(crate) silence: Duration,
+    /// How long the server may take to begin an answer, or to go on with one.
+    pub(crate) patience: Duration,
+    /// Objects on one page of a list.
+    pub(crate) page: u32,
+    /// A list that is older than what is known is believed after so long: then it is not a replica behind the others, but
+    /// a store that was restored from a backup.
+    pub(crate) stale_limit: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            retry: Duration::from_millis(200),
+            retry_limit: Duration::from_secs(30),
+            silence: Duration::from_secs(180),
+            patience: Duration::from_secs(30),
+            page: 500,
+            stale_limit: Duration::from_secs(60),
+        }
+    }
+}

@@ -9,8 +9,8 @@ use super::{Course, Ends, Outcome, Spread};
 pub(crate) struct Table<'a>(pub(crate) &'a [Outcome]);
 
 /// The width of the figures' names, and of each column.
-const NAME: usize = 52;
-const COLUMN: usize = 24;
+const NAME: usize = 48;
+const COLUMN: usize = 23;
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -132,4 +132,4 @@ fn the_table_has_a_column_for_each_proxy_and_says_what_is_invalid() {
 }
 
 /// The width of the figures' names in the table.
-const NAME: usize = 52;
+const NAME: usize = 48;

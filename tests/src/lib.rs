@@ -11,4 +11,5 @@ mod sim;
 mod tidy;
 
 pub mod apiserver;
+pub mod rights;
 pub mod support;

@@ -9,6 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{at, documents, object, read, root, tools::kustomize};
+use crate::rights::Rights;
 
 pub(super) fn pod(objects: &[Value]) -> &Value {
     at(object(objects, "DaemonSet tidegate"), "/spec/template/spec")
@@ -18,29 +19,6 @@ pub(super) fn container(objects: &[Value]) -> &Value {
     let containers = at(pod(objects), "/containers").as_array().expect("a list");
     assert_eq!(containers.len(), 1);
     &containers[0]
-}
-
-fn texts(value: &Value) -> BTreeSet<&str> {
-    value.as_array().expect("a list").iter().map(|text| text.as_str().expect("a text")).collect()
-}
-
-/// The rules as (where, API group, resource, verb).
-fn granted(objects: &[Value]) -> BTreeSet<[String; 4]> {
-    let mut granted = BTreeSet::new();
-    for (kind, place) in [("ClusterRole", "cluster"), ("Role", "namespace")] {
-        for rule in at(object(objects, &format!("{kind} tidegate")), "/rules").as_array().expect("a list") {
-            let fields: BTreeSet<_> = rule.as_object().expect("a rule").keys().map(String::as_str).collect();
-            assert_eq!(fields, BTreeSet::from(["apiGroups", "resources", "verbs"]));
-            for group in texts(&rule["apiGroups"]) {
-                for resource in texts(&rule["resources"]) {
-                    for verb in texts(&rule["verbs"]) {
-                        granted.insert([place, group, resource, verb].map(str::to_owned));
-                    }
-                }
-            }
-        }
-    }
-    granted
 }
 
 /// The rows of the table of rights in deploy/README.md.
@@ -67,7 +45,9 @@ fn documented() -> BTreeSet<[String; 4]> {
 #[test]
 fn rights_are_those_that_the_document_gives_a_reason_for() {
     let Some(objects) = kustomize("kubernetes") else { return };
-    let granted = granted(&objects);
+    let rights = Rights::of(&objects);
+    assert_eq!(rights, Rights::of_the_deployment(), "kustomize takes the rules as they are written");
+    let granted: BTreeSet<_> = rights.iter().cloned().collect();
     assert_eq!(granted, documented(), "deploy/README.md has a table of what each rule is for");
     for [place, group, resource, verb] in &granted {
         assert!([group, resource, verb].iter().all(|word| !word.contains('*')), "{group} {resource} {verb}");

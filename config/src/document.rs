@@ -11,10 +11,11 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
-use tidegate_core::{OnRemoval, Policy, ServiceName, WhenNoneReady};
+use tidegate_core::{DrainDeadline, OnRemoval, Policy, ServiceName, WhenNoneReady};
 
 use crate::{
     configuration::AdminAddress,
+    deadline::Window,
     leaf::{Field, Leaf, Located, Scalar},
     timespan::{AffinityTimeout, Delay, DelayOrNone, KeepaliveSeconds, Timeout, TimeoutOrNone},
     values::{FilePath, Name, Namespace, PortText, Whole, WorkerCount},
@@ -157,6 +158,26 @@ pub(crate) struct KeepaliveBlock {
     pub(crate) probes: Option<Field<Whole<1, 127>>>,
 }
 
+/// What brings the flows of a draining endpoint to their end.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map such as `{deadline: 10m}`")]
+#[schemars(rename = "Drain")]
+pub(crate) struct DrainBlock {
+    /// When what is left is cut: `none`, `pod` (when the pod is killed, less the margin; needs `source.kubernetes`), or so
+    /// long after the drain began. Default: none.
+    pub(crate) deadline: Option<Field<DrainDeadline>>,
+    /// How long before its pod is killed an endpoint's flows have to be gone. Default: 2s.
+    pub(crate) margin: Option<Field<Delay>>,
+    /// How long before the deadline flows begin to be shed, the idlest first: `auto` for the last half of the time that
+    /// the drain has. Default: auto.
+    pub(crate) window: Option<Field<Window>>,
+    /// How long a flow must have been silent to be shed. Default: 250ms.
+    pub(crate) quiet: Option<Field<Timeout>>,
+    /// The most sheds in a second, of one service on this instance: 1 to 1000000. Where they could not empty the
+    /// endpoint in the window, the window begins earlier. Default: 500.
+    pub(crate) max_per_second: Option<Field<Whole<1, 1_000_000>>>,
+}
+
 /// Whether a client keeps its endpoint from one flow to the next.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map with `clientIP`")]
@@ -210,6 +231,8 @@ macro_rules! settings_blocks {
             /// The same, armed by itself on the endpoint's leg once the endpoint is gone from all slices, or `none`
             /// for never. Default: 10s.
             pub(crate) dead_peer_timeout: Option<Field<TimeoutOrNone>>,
+            /// What brings the flows of a draining endpoint to their end. Default: nothing does.
+            pub(crate) drain: Option<DrainBlock>,
         }
 
         impl $name {
@@ -226,6 +249,7 @@ macro_rules! settings_blocks {
                     keepalive: &self.keepalive,
                     user_timeout: &self.user_timeout,
                     dead_peer_timeout: &self.dead_peer_timeout,
+                    drain: &self.drain,
                 }
             }
         }
@@ -245,6 +269,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) keepalive: &'a Option<KeepaliveBlock>,
     pub(crate) user_timeout: &'a Option<Field<TimeoutOrNone>>,
     pub(crate) dead_peer_timeout: &'a Option<Field<TimeoutOrNone>>,
+    pub(crate) drain: &'a Option<DrainBlock>,
 }
 
 settings_blocks! {

@@ -5,10 +5,11 @@ use std::{
     path::Path,
 };
 
-use tidegate_core::{Keepalive, ServiceSettings};
+use tidegate_core::{DrainSettings, Keepalive, ServiceSettings};
 
 use crate::{
     configuration::{Configuration, FlowLog, Kubernetes, Source, Workers},
+    deadline::{deadline_text, window_text},
     timespan::{display, display_or_none},
     words::Words as _,
 };
@@ -125,7 +126,13 @@ fn write_settings(out: &mut String, settings: &ServiceSettings) -> fmt::Result {
         writeln!(out, "    probes: {probes}")?;
     }
     writeln!(out, "  userTimeout: {}", display_or_none(settings.user_timeout))?;
-    writeln!(out, "  deadPeerTimeout: {}", display_or_none(settings.dead_peer_timeout))
+    writeln!(out, "  deadPeerTimeout: {}", display_or_none(settings.dead_peer_timeout))?;
+    let DrainSettings { deadline, margin, window, quiet, max_per_second } = settings.drain;
+    writeln!(out, "  drain:\n    deadline: {}", deadline_text(deadline))?;
+    writeln!(out, "    margin: {}", display(margin))?;
+    writeln!(out, "    window: {}", window_text(window))?;
+    writeln!(out, "    quiet: {}", display(quiet))?;
+    writeln!(out, "    maxPerSecond: {max_per_second}")
 }
 
 /// As one line, which is also how a plan shows it.

@@ -9,6 +9,7 @@
 //! them. Where to go next: `document` is the shape as it is written, `validate` turns it into `configuration`.
 
 mod configuration;
+mod deadline;
 mod document;
 mod error;
 mod explain;
@@ -29,3 +30,4 @@ pub use error::{Finding, LoadError};
 pub use load::{Loaded, MAX_FILE_BYTES, fuzz_parse, load, parse};
 pub use plan::{Change, NeedsRestart, Plan, plan};
 pub use schema::schema;
+pub use timespan::parse_duration;

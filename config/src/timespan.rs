@@ -72,6 +72,11 @@ impl<const MIN: u64, const MAX: u64, const WHOLE: bool, const NONE: bool> Leaf
     }
 }
 
+/// A duration as the file says one: "250ms", "1m30s". `None` for anything else.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    parse(text).map(Duration::from_millis)
+}
+
 /// Milliseconds of a text such as "1m30s": each unit at most once, from the largest to the smallest.
 fn parse(text: &str) -> Option<u64> {
     const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];

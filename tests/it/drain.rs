@@ -207,6 +207,7 @@ fn set_drain(proxy: &Proxy, path: &str, endpoint: &Endpoint) -> Answer {
         endpoint: endpoint.address().to_string(),
         reason: Some("to see it drain".to_owned()),
         by: Some("a test".to_owned()),
+        deadline_ms: None,
     };
     proxy.post(path, &request)
 }

@@ -6,11 +6,12 @@ use std::{
     sync::Arc,
 };
 
-use tidegate_core::{FixedEndpoint, ServiceName, ServiceSettings};
+use tidegate_core::{DrainSettings, FixedEndpoint, ServiceName, ServiceSettings};
 
 use super::{Change, NeedsRestart, Plan};
 use crate::{
     configuration::{Configuration, FlowLog, Listener, Service, Source, Workers},
+    deadline::{deadline_text, window_text},
     explain::kubernetes_text,
     timespan::{display, display_or_none},
     words::Words as _,
@@ -197,7 +198,7 @@ impl Plan {
 }
 
 /// Every setting of a service by its name in the file, with its value as in the file.
-fn setting_texts(settings: &ServiceSettings) -> [(&'static str, String); 10] {
+fn setting_texts(settings: &ServiceSettings) -> [(&'static str, String); 11] {
     let ServiceSettings {
         policy,
         when_none_ready,
@@ -209,7 +210,16 @@ fn setting_texts(settings: &ServiceSettings) -> [(&'static str, String); 10] {
         keepalive,
         user_timeout,
         dead_peer_timeout,
+        drain,
     } = settings;
+    let DrainSettings { deadline, margin, window, quiet, max_per_second } = *drain;
+    let drain = format!(
+        "(deadline {}, margin {}, window {}, quiet {}, maxPerSecond {max_per_second})",
+        deadline_text(deadline),
+        display(margin),
+        window_text(window),
+        display(quiet),
+    );
     let keepalive = match keepalive {
         None => "off".to_owned(),
         Some(it) => {
@@ -227,5 +237,6 @@ fn setting_texts(settings: &ServiceSettings) -> [(&'static str, String); 10] {
         ("keepalive", keepalive),
         ("userTimeout", display_or_none(*user_timeout)),
         ("deadPeerTimeout", display_or_none(*dead_peer_timeout)),
+        ("drain", drain),
     ]
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use tidegate_core::{Keepalive, ServiceSettings};
+use tidegate_core::{DrainSettings, Keepalive, ServiceSettings};
 
 use super::Check;
-use crate::document::{AffinityBlock, DefaultsBlock, KeepaliveBlock, Settings};
+use crate::document::{AffinityBlock, DefaultsBlock, DrainBlock, KeepaliveBlock, Settings};
 
 /// What Kubernetes takes where a ClientIP affinity has no timeout of its own.
 const DEFAULT_AFFINITY_TIMEOUT: Duration = Duration::from_secs(10_800);
@@ -50,6 +50,28 @@ impl Check<'_> {
             dead_peer_timeout: self
                 .value(block.dead_peer_timeout, format!("{at}.deadPeerTimeout"))
                 .map_or(base.dead_peer_timeout, |timeout| timeout.0),
+            drain: self.drain(block.drain.as_ref(), at, base.drain),
+        }
+    }
+
+    fn drain(&mut self, block: Option<&DrainBlock>, at: &str, base: DrainSettings) -> DrainSettings {
+        let Some(block) = block else { return base };
+        DrainSettings {
+            deadline: self.value(&block.deadline, format!("{at}.drain.deadline")).unwrap_or(base.deadline),
+            margin: self
+                .value(&block.margin, format!("{at}.drain.margin"))
+                .and_then(|margin| margin.0)
+                .unwrap_or(base.margin),
+            window: self
+                .value(&block.window, format!("{at}.drain.window"))
+                .map_or(base.window, |window| window.0),
+            quiet: self
+                .value(&block.quiet, format!("{at}.drain.quiet"))
+                .and_then(|quiet| quiet.0)
+                .unwrap_or(base.quiet),
+            max_per_second: self
+                .value(&block.max_per_second, format!("{at}.drain.maxPerSecond"))
+                .map_or(base.max_per_second, |most| most.0),
         }
     }
 

@@ -213,6 +213,9 @@ pub struct Drain {
     pub flows_at_start: u64,
     /// Flows that are left.
     pub flows_left: u64,
+    /// When what is left is cut; null where nothing is.
+    #[serde(default)]
+    pub deadline: Option<String>,
     /// When the last flow ended; null while some are left.
     pub drained: Option<String>,
 }
@@ -271,6 +274,10 @@ pub struct DrainRequest {
     /// Who asks, for other operators; where it is absent, the address that asks.
     #[serde(default)]
     pub by: Option<String>,
+    /// How long its flows may go on, in milliseconds; idle ones are shed ahead of that, and what is left is cut. Absent:
+    /// what the service's settings say. Not for undrain.
+    #[serde(default)]
+    pub deadline_ms: Option<u64>,
 }
 
 /// The answer to a drain or an undrain.

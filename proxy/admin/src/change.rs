@@ -1,6 +1,6 @@
 //! Changes: drain, undrain, close a flow.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{Extension, Json, extract::State, http::StatusCode};
 use tidegate_control::{DrainChange, DrainOutcome};
@@ -16,7 +16,8 @@ pub(crate) async fn drain(
 ) -> Result<Json<api::DrainAnswer>, Refusal> {
     let selector = selector(&request)?;
     let by = request.by.unwrap_or(peer.name);
-    let outcome = state.control.drain(selector, by, request.reason.unwrap_or_default()).await?;
+    let deadline = request.deadline_ms.map(Duration::from_millis);
+    let outcome = state.control.drain(selector, by, request.reason.unwrap_or_default(), deadline).await?;
     Ok(Json(answer(outcome)))
 }
 
@@ -27,6 +28,12 @@ pub(crate) async fn undrain(
     JsonBody(request): JsonBody<api::DrainRequest>,
 ) -> Result<Json<api::DrainAnswer>, Refusal> {
     let selector = selector(&request)?;
+    if request.deadline_ms.is_some() {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "`deadline_ms` has no meaning for undrain".to_owned(),
+        ));
+    }
     let by = request.by.unwrap_or(peer.name);
     let outcome = state.control.undrain(selector, by, request.reason.unwrap_or_default()).await?;
     Ok(Json(answer(outcome)))

@@ -192,6 +192,7 @@ fn drain_view(drain: &DrainView, flows: u64, clock: Clock) -> api::Drain {
         since: clock.rfc3339(drain.since),
         why: drain.why.clone(),
         flows_at_start: drain.flows_at_start,
+        deadline: drain.deadline.map(|at| clock.rfc3339(at)),
         flows_left: flows,
         drained: drain.drained.map(|at| clock.rfc3339(at)),
     }

@@ -297,6 +297,10 @@ impl Controller {
                 self.workers.tell_all(|_| Command::SetUserTimeout { endpoint, timeout });
             }
             Output::EndpointGone { dead_peer_timeout: None, .. } => {}
+            Output::DrainPlanned { endpoint, service, plan } => {
+                let endpoint = || Arc::clone(&endpoint);
+                self.workers.tell_all(|_| Command::PlanDrain { endpoint: endpoint(), service, plan });
+            }
             Output::Notice(notice) => {
                 self.counters.notices(NoticeKind::of(&notice)).fetch_add(1, Ordering::Relaxed);
                 if let Notice::SliceIgnored { count, .. } = notice {

@@ -22,6 +22,10 @@ pub enum EventKind {
     SliceDeleted,
     /// An operator's wish.
     AdminState,
+    /// When a pod is killed.
+    PodDeadline,
+    /// A pod is gone.
+    PodGone,
     /// The last flow of an endpoint ended.
     EndpointEmptied,
 }
@@ -78,13 +82,15 @@ pub struct ControlCounters {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Services,
         Self::Node,
         Self::SlicesListed,
         Self::SliceApplied,
         Self::SliceDeleted,
         Self::AdminState,
+        Self::PodDeadline,
+        Self::PodGone,
         Self::EndpointEmptied,
     ];
 
@@ -97,6 +103,8 @@ impl EventKind {
             Self::SliceApplied => "slice_applied",
             Self::SliceDeleted => "slice_deleted",
             Self::AdminState => "admin_state",
+            Self::PodDeadline => "pod_deadline",
+            Self::PodGone => "pod_gone",
             Self::EndpointEmptied => "endpoint_emptied",
         }
     }
@@ -110,6 +118,8 @@ impl EventKind {
             Event::SliceApplied(_) => Self::SliceApplied,
             Event::SliceDeleted(_) => Self::SliceDeleted,
             Event::AdminStateRequested { .. } => Self::AdminState,
+            Event::PodDeadline { .. } => Self::PodDeadline,
+            Event::PodGone { .. } => Self::PodGone,
             Event::EndpointEmptied(_) => Self::EndpointEmptied,
         }
     }

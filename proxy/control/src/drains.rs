@@ -1,6 +1,9 @@
 //! Operators' drains: which endpoints are meant, what that changed, and that it is kept.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use tidegate_core::{
     AdminState, EndpointId, EndpointSelector, Event, OperatorRequest, ServiceName,
@@ -50,6 +53,11 @@ impl Keeper {
             state: request.state,
             by: request.by.clone(),
             reason: request.reason.clone(),
+            deadline: request.cut_at.map(|cut| {
+                // What is over is due at once.
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Duration::from_millis(cut).saturating_sub(now)
+            }),
         };
         self.restored.iter().map(event).collect()
     }
@@ -60,10 +68,14 @@ impl Keeper {
         (selector, request): (EndpointSelector, OperatorRequest),
         clock: &Clock,
     ) -> StoredRequest {
-        let OperatorRequest { state, by, reason, at } = request;
-        let stored = StoredRequest { selector, state, by, reason, since: String::new() };
+        let OperatorRequest { state, by, reason, at, deadline } = request;
+        let cut_at = deadline.map(|time| {
+            let cut = clock.wall(at.after(time)).duration_since(UNIX_EPOCH).unwrap_or_default();
+            u64::try_from(cut.as_millis()).unwrap_or(u64::MAX)
+        });
+        let stored = StoredRequest { selector, state, by, reason, since: String::new(), cut_at };
         let is_same =
-            |old: &&StoredRequest| StoredRequest { since: String::new(), ..(*old).clone() } == stored;
+            |old: &&StoredRequest| StoredRequest { since: String::new(), cut_at, ..(*old).clone() } == stored;
         let since = match self.restored.iter().find(is_same) {
             Some(old) => old.since.clone(),
             None => clock.rfc3339(at),
@@ -80,6 +92,7 @@ impl Controller {
         state: AdminState,
         by: String,
         reason: String,
+        deadline: Option<Duration>,
     ) -> Result<Vec<DrainChange>, ControlError> {
         let before = self.table.services();
         let meant: Vec<_> = selected(&before, selector).map(|(_, view)| view).collect();
@@ -100,8 +113,14 @@ impl Controller {
             AdminState::Drain => "operator drains an endpoint",
             AdminState::InService => "operator takes a drain back",
         };
-        tracing::info!(%service, endpoint, by, reason, "{asked}");
-        self.tell_table(Event::AdminStateRequested { endpoints: selector.clone(), state, by, reason });
+        tracing::info!(%service, endpoint, by, reason, ?deadline, "{asked}");
+        self.tell_table(Event::AdminStateRequested {
+            endpoints: selector.clone(),
+            state,
+            by,
+            reason,
+            deadline,
+        });
         self.carry_out_all();
 
         let was = |id: EndpointId| {

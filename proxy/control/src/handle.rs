@@ -81,9 +81,18 @@ impl ControlHandle {
         selector: EndpointSelector,
         by: String,
         reason: String,
+        deadline: Option<Duration>,
     ) -> Result<DrainOutcome, ControlError> {
         let state = AdminState::Drain;
-        self.ask(ANSWER_LIMIT, |reply| Request::SetAdminState { selector, state, by, reason, reply }).await?
+        self.ask(ANSWER_LIMIT, |reply| Request::SetAdminState {
+            selector,
+            state,
+            by,
+            reason,
+            deadline,
+            reply,
+        })
+        .await?
     }
 
     /// Undoes [`ControlHandle::drain`]; what the slices say stays.
@@ -94,7 +103,15 @@ impl ControlHandle {
         reason: String,
     ) -> Result<DrainOutcome, ControlError> {
         let state = AdminState::InService;
-        self.ask(ANSWER_LIMIT, |reply| Request::SetAdminState { selector, state, by, reason, reply }).await?
+        self.ask(ANSWER_LIMIT, |reply| Request::SetAdminState {
+            selector,
+            state,
+            by,
+            reason,
+            deadline: None,
+            reply,
+        })
+        .await?
     }
 
     /// Ends one flow with a reset of both legs.

@@ -24,8 +24,8 @@ impl Controller {
                 let _ = reply.send(self.services_answer());
             }
             Request::Flows { filter, limit, reply } => self.begin_flows(filter, limit, reply),
-            Request::SetAdminState { selector, state, by, reason, reply } => {
-                match self.set_admin_state(&selector, state, by, reason) {
+            Request::SetAdminState { selector, state, by, reason, deadline, reply } => {
+                match self.set_admin_state(&selector, state, by, reason, deadline) {
                     Ok(endpoints) => self.keep_requests(endpoints, reply),
                     Err(error) => {
                         let _ = reply.send(Err(error));

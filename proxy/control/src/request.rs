@@ -1,6 +1,6 @@
 //! What a [`crate::ControlHandle`] asks the controller, each with the place where the answer goes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tidegate_core::{AdminState, EndpointSelector, FlowId};
 use tokio::sync::oneshot;
@@ -27,6 +27,7 @@ pub(crate) enum Request {
         state: AdminState,
         by: String,
         reason: String,
+        deadline: Option<Duration>,
         reply: Reply<Result<DrainOutcome, ControlError>>,
     },
     CloseFlow {

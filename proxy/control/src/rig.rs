@@ -154,6 +154,10 @@ async fn play(
             }
             Command::CloseEndpoint { by, .. } => (Some(format!("close endpoint, {}", by.word())), None),
             Command::SetUserTimeout { timeout, .. } => (Some(format!("user timeout {timeout:?}")), None),
+            Command::PlanDrain { endpoint, plan, .. } => {
+                let what = if plan.is_some() { "plan" } else { "no plan" };
+                (Some(format!("{what} for {}", endpoint.address())), None)
+            }
             Command::Stop => (Some("stop".to_owned()), Some(Report::Stopped { worker })),
             Command::Freeze { .. } | Command::Adopt { .. } => unreachable!("nobody freezes here"),
         };

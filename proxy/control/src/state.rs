@@ -24,6 +24,8 @@ pub(crate) struct StoredRequest {
     pub(crate) reason: String,
     /// Wall time, RFC 3339; for people.
     pub(crate) since: String,
+    /// A drain's deadline: when what is left is cut, in milliseconds of Unix time.
+    pub(crate) cut_at: Option<u64>,
 }
 
 /// Why the state directory cannot be used.
@@ -89,6 +91,8 @@ struct Entry {
     by: String,
     reason: String,
     since: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cut_at: Option<u64>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -176,6 +180,7 @@ impl Entry {
             by: request.by.clone(),
             reason: request.reason.clone(),
             since: request.since.clone(),
+            cut_at: request.cut_at,
         }
     }
 
@@ -190,7 +195,14 @@ impl Entry {
             State::InService => AdminState::InService,
             State::Drain => AdminState::Drain,
         };
-        Ok(StoredRequest { selector, state, by: self.by, reason: self.reason, since: self.since })
+        Ok(StoredRequest {
+            selector,
+            state,
+            by: self.by,
+            reason: self.reason,
+            since: self.since,
+            cut_at: self.cut_at,
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use core::{fmt, net::SocketAddr, time::Duration};
 use crate::{
     endpoint::{Endpoint, EndpointId},
     name::ServicePort,
+    shed::DrainPlan,
     snapshot::ServiceId,
     termination::{Party, Termination},
     time::Timestamp,
@@ -98,6 +99,15 @@ pub enum WorkerCommand<Socket, Frozen> {
         endpoint: EndpointId,
         /// How long sent data may stay unacknowledged.
         timeout: Option<Duration>,
+    },
+    /// Bring the flows of an endpoint to their end by this plan. Not answered.
+    PlanDrain {
+        /// The endpoint.
+        endpoint: Arc<Endpoint>,
+        /// The slot of its service in every snapshot.
+        service: ServiceId,
+        /// The plan; `None` to let the flows be.
+        plan: Option<DrainPlan>,
     },
     /// Freeze up to `limit` flows and hand them over. Answered with `Frozen`.
     Freeze {

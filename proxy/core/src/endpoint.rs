@@ -1,7 +1,7 @@
 //! An endpoint as the table and the workers share it.
 
 use alloc::{string::String, sync::Arc};
-use core::{fmt, net::SocketAddr};
+use core::{fmt, net::SocketAddr, time::Duration};
 
 use crate::{
     admission::{Admission, AdmissionMode},
@@ -96,4 +96,6 @@ pub struct OperatorRequest {
     pub reason: String,
     /// When.
     pub at: Timestamp,
+    /// How long after that the flows may go on; `None` leaves it to the service's settings.
+    pub deadline: Option<Duration>,
 }

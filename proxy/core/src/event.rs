@@ -1,13 +1,14 @@
 //! What the table is told.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
-use core::net::SocketAddr;
+use core::{net::SocketAddr, time::Duration};
 
 use crate::{
     endpoint::{AdminState, EndpointId},
     name::{ServiceName, ServicePort, SliceName},
     settings::ServiceSettings,
     slice::Slice,
+    time::Timestamp,
 };
 
 /// A fact from a source, an operator or a worker.
@@ -39,6 +40,22 @@ pub enum Event {
         by: String,
         /// Why; may be empty.
         reason: String,
+        /// A drain: how long its flows may go on, whatever the service's settings say.
+        deadline: Option<Duration>,
+    },
+    /// A pod's `metadata.deletionTimestamp` has become known, or has moved: when its processes are killed.
+    PodDeadline {
+        /// The pod's namespace.
+        namespace: Arc<str>,
+        /// Its uid.
+        uid: Arc<str>,
+        /// When. It only ever moves earlier; a later one is ignored.
+        killed: Timestamp,
+    },
+    /// The pod is gone, and its deadline may be forgotten.
+    PodGone {
+        /// Its uid.
+        uid: Arc<str>,
     },
     /// A worker saw the last flow of an endpoint that takes no new flows end.
     EndpointEmptied(EndpointId),

@@ -41,7 +41,9 @@ pub use name::{PortName, ServiceName, ServicePort, SliceName};
 pub use output::{Notice, Output};
 pub use pick::{FlowKey, PickState, Refusal};
 pub use rng::Rng;
-pub use settings::{Keepalive, OnRemoval, Policy, ServiceSettings, WhenNoneReady};
+pub use settings::{
+    DrainDeadline, DrainSettings, Keepalive, OnRemoval, Policy, ServiceSettings, WhenNoneReady,
+};
 pub use shed::{Allowance, DrainPlan, Schedule};
 pub use slice::{Slice, SliceEndpoint, SlicePort};
 pub use snapshot::{ServiceId, ServiceSnapshot, Snapshot};

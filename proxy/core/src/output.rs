@@ -8,7 +8,8 @@ use crate::{
     endpoint::Endpoint,
     name::{ServiceName, ServicePort, SliceName},
     settings::OnRemoval,
-    snapshot::Snapshot,
+    shed::DrainPlan,
+    snapshot::{ServiceId, Snapshot},
 };
 
 /// Something the table's owner must do.
@@ -33,6 +34,15 @@ pub enum Output {
         endpoint: Arc<Endpoint>,
         /// The TCP_USER_TIMEOUT that the service configures; `None` for the kernel's own.
         user_timeout: Option<Duration>,
+    },
+    /// The endpoint's flows are to be brought to their end by this plan from now on.
+    DrainPlanned {
+        /// Which.
+        endpoint: Arc<Endpoint>,
+        /// The slot of its service in every snapshot.
+        service: ServiceId,
+        /// The plan; `None` where there is none any more.
+        plan: Option<DrainPlan>,
     },
     /// Tell the operator.
     Notice(Notice),

@@ -142,7 +142,13 @@ impl World {
     }
 
     pub(crate) fn ask(&mut self, state: AdminState, endpoints: EndpointSelector) {
-        self.tell(Event::AdminStateRequested { endpoints, state, by: "ann".into(), reason: "test".into() });
+        self.tell(Event::AdminStateRequested {
+            endpoints,
+            state,
+            by: "ann".into(),
+            reason: "test".into(),
+            deadline: None,
+        });
     }
 
     /// The addresses that new flows of `default/web:http` may go to.
@@ -198,6 +204,10 @@ fn words(output: &Output) -> String {
             format!("gone {} terminating={was_terminating}", endpoint.address())
         }
         Output::EndpointBack { endpoint, .. } => format!("back {}", endpoint.address()),
+        Output::DrainPlanned { endpoint, plan, .. } => {
+            let what = if plan.is_some() { "plan" } else { "no plan" };
+            format!("{what} {}", endpoint.address())
+        }
         Output::Notice(notice) => match notice {
             Notice::EndpointAdded { endpoint, .. } => format!("added {}", endpoint.address()),
             Notice::ConditionsChanged { endpoint, .. } => format!("changed {}", endpoint.address()),

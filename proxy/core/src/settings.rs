@@ -36,6 +36,46 @@ pub enum OnRemoval {
     Close,
 }
 
+/// When the flows of a draining endpoint are brought to their end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DrainDeadline {
+    /// Never: they end by themselves.
+    #[default]
+    None,
+    /// When their pod is killed, less [`DrainSettings::margin`]: its `metadata.deletionTimestamp`. None for an endpoint
+    /// without a pod, or while the pod is not terminating.
+    Pod,
+    /// So long after the drain began.
+    After(Duration),
+}
+
+/// How the flows of a draining endpoint are brought to their end, where there is a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DrainSettings {
+    /// When what is left is cut.
+    pub deadline: DrainDeadline,
+    /// How long before the pod is killed its flows have to be gone.
+    pub margin: Duration,
+    /// How long before the deadline shedding begins; `None` for the last half of the time that the drain has.
+    pub window: Option<Duration>,
+    /// How long a flow must have been silent to be shed.
+    pub quiet: Duration,
+    /// The most sheds in a second, of the service and on this instance; at least 1.
+    pub max_per_second: u32,
+}
+
+impl Default for DrainSettings {
+    fn default() -> Self {
+        Self {
+            deadline: DrainDeadline::default(),
+            margin: Duration::from_secs(2),
+            window: None,
+            quiet: Duration::from_millis(250),
+            max_per_second: 500,
+        }
+    }
+}
+
 /// TCP keepalive on both legs (tcp(7): TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Keepalive {
@@ -76,6 +116,8 @@ pub struct ServiceSettings {
     pub user_timeout: Option<Duration>,
     /// TCP_USER_TIMEOUT armed on endpoint legs once their endpoint is gone; `None` for never.
     pub dead_peer_timeout: Option<Duration>,
+    /// What ends the flows of a draining endpoint.
+    pub drain: DrainSettings,
 }
 
 impl Default for ServiceSettings {
@@ -91,6 +133,7 @@ impl Default for ServiceSettings {
             keepalive: Some(Keepalive::default()),
             user_timeout: None,
             dead_peer_timeout: Some(Duration::from_secs(10)),
+            drain: DrainSettings::default(),
         }
     }
 }

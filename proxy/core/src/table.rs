@@ -7,9 +7,10 @@
 //!
 //! Inside: `slices` keeps what sources said, `join` makes a list of it (`source`: or configuration has one), `service`
 //! gives the list its identities, `touch` remembers what to look at, `eligible` chooses, `publish` acts, `drain` counts
-//! down, `operators` keeps requests, `configure` says which services there are, `view` is for people.
+//! down, `deadline` says until when, `operators` keeps requests, `configure` says which services there are, `view` is for people.
 
 mod configure;
+mod deadline;
 mod drain;
 mod eligible;
 mod entry;
@@ -33,6 +34,7 @@ use alloc::{
 
 pub use self::view::{DrainView, EndpointView, ServiceView};
 use self::{
+    deadline::PodDeadlines,
     eligible::Place,
     numbers::Numbers,
     operators::Operators,
@@ -65,6 +67,7 @@ pub struct Table {
     slots: BTreeMap<ServicePort, ServiceId>,
     shadowed: BTreeSet<ServiceName>,
     operators: Operators,
+    pod_deadlines: PodDeadlines,
     numbers: Numbers,
     touched: BTreeMap<ServicePort, Touch>,
     snapshot: Arc<Snapshot>,
@@ -84,6 +87,7 @@ impl Table {
             slots: BTreeMap::new(),
             shadowed: BTreeSet::new(),
             operators: Operators::default(),
+            pod_deadlines: PodDeadlines::default(),
             numbers: Numbers::default(),
             touched: BTreeMap::new(),
             snapshot: Arc::default(),
@@ -105,11 +109,13 @@ impl Table {
             Event::SlicesListed(slices) => self.list(slices),
             Event::SliceApplied(slice) => self.apply(slice),
             Event::SliceDeleted(name) => self.replace(&name, None),
-            Event::AdminStateRequested { endpoints, state, by, reason } => {
-                let request = OperatorRequest { state, by, reason, at: now };
+            Event::AdminStateRequested { endpoints, state, by, reason, deadline } => {
+                let request = OperatorRequest { state, by, reason, at: now, deadline };
                 let service = self.operators.request(endpoints, request);
                 self.touch_services_of(&service);
             }
+            Event::PodDeadline { namespace, uid, killed } => self.pod_deadline(&namespace, uid, killed),
+            Event::PodGone { uid } => self.pod_gone(&uid),
             Event::EndpointEmptied(id) => self.endpoint_emptied(id, now),
         }
     }

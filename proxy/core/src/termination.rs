@@ -19,6 +19,10 @@ pub enum Party {
     Timeout,
     /// Configuration asked for it (onRemoval).
     Removal,
+    /// Tidegate ended it gently ahead of its endpoint's deadline, at a quiet moment: no byte was lost.
+    Shed,
+    /// Tidegate ended it at its endpoint's deadline, or a byte came in after it was shed.
+    Cut,
     /// An operator closed it.
     Operator,
     /// The process ended (shutdown.grace).
@@ -51,7 +55,7 @@ pub struct Termination {
 
 impl Party {
     /// Every party, in the order of [`Party::index`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Normal,
         Self::Client,
         Self::Endpoint,
@@ -59,6 +63,8 @@ impl Party {
         Self::Resource,
         Self::Timeout,
         Self::Removal,
+        Self::Shed,
+        Self::Cut,
         Self::Operator,
         Self::Shutdown,
     ];
@@ -78,6 +84,8 @@ impl Party {
             Self::Resource => 'R',
             Self::Timeout => 'T',
             Self::Removal => 'D',
+            Self::Shed => 'G',
+            Self::Cut => 'L',
             Self::Operator => 'K',
             Self::Shutdown => 'X',
         }
@@ -93,6 +101,8 @@ impl Party {
             Self::Resource => "resource",
             Self::Timeout => "timeout",
             Self::Removal => "removal",
+            Self::Shed => "shed",
+            Self::Cut => "cut",
             Self::Operator => "operator",
             Self::Shutdown => "shutdown",
         }

@@ -30,6 +30,7 @@ use crate::{
     leg::Leg,
     relay::{Ending, Half, Relay},
     reset::{deliver_then_reset, reset},
+    shed::shed,
     worker::Worker,
 };
 
@@ -112,6 +113,7 @@ async fn live(
             relay.close(&worker.tools);
             Termination { by: Party::Timeout, phase }
         }
+        Outcome::Quiet => Termination { by: Box::pin(shed(relay, &worker.tools)).await, phase },
         Outcome::Ordered(by) => {
             relay.reset(&worker.tools);
             Termination { by, phase }
@@ -131,6 +133,7 @@ async fn live(
 fn end(worker: &Worker, flow: &Flow, termination: Termination) {
     flow.target.counters.terminated(termination).add(1);
     worker.flows.close(flow, termination);
+    worker.drains.note_ended(flow);
     worker.flow_ended.notify_waiters();
     worker.log(flow);
 }
@@ -152,6 +155,8 @@ enum Outcome {
     Relayed(Ending),
     IdleTooLong,
     Ordered(Party),
+    /// It is to be shed, and this is the moment.
+    Quiet,
     Frozen,
 }
 
@@ -169,13 +174,20 @@ impl Conversation {
         let relay = &mut self.relay;
         let before = (relay.up.bytes, relay.down.bytes);
         let ending = relay.poll(cx, &worker.tools, &flow.target.counters);
-        if before != (relay.up.bytes, relay.down.bytes) {
+        let has_moved = before != (relay.up.bytes, relay.down.bytes);
+        if has_moved {
             flow.bytes_up.set(relay.up.bytes);
             flow.bytes_down.set(relay.down.bytes);
             flow.active.set(worker.now());
         }
         if let Poll::Ready(ending) = ending {
             return Poll::Ready(Outcome::Relayed(ending));
+        }
+        if flow.is_shed.get() {
+            if !has_moved && relay.is_quiet() {
+                return Poll::Ready(Outcome::Quiet);
+            }
+            worker.drains.decline(flow);
         }
         if relay.is_deaf() && !flow.is_watched.replace(true) {
             worker.watch(flow);

@@ -31,6 +31,8 @@ pub(crate) struct Flow {
     pub(crate) endpoint: RefCell<Option<Arc<Endpoint>>>,
     /// The worker looks at it from time to time, because a receiver holds it up.
     pub(crate) is_watched: Cell<bool>,
+    /// It was told to end at its next quiet moment.
+    pub(crate) is_shed: Cell<bool>,
     orders: Cell<Orders>,
     waker: RefCell<Option<Waker>>,
 }
@@ -94,7 +96,7 @@ impl Flow {
         }
     }
 
-    fn is_pinned_to(&self, id: EndpointId) -> bool {
+    pub(crate) fn is_pinned_to(&self, id: EndpointId) -> bool {
         self.endpoint.borrow().as_ref().is_some_and(|endpoint| endpoint.id() == id)
     }
 }
@@ -144,6 +146,7 @@ impl Flows {
             bytes_down: Cell::new(0),
             endpoint: RefCell::new(None),
             is_watched: Cell::new(false),
+            is_shed: Cell::new(false),
             orders: Cell::default(),
             waker: RefCell::new(None),
         });

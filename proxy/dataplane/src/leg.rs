@@ -123,6 +123,11 @@ impl Leg {
         self.0.try_io(Interest::ERROR, |_| Ok(())).is_ok()
     }
 
+    /// Asks the kernel, whatever readiness says: nothing waits to be read, not even an end.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(socket::peek(self.socket()), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Asks whether every written byte has left this host, and has [`Leg::poll_writable`] tell when it has.
     pub(crate) fn watch_for_all_sent(&self) -> io::Result<bool> {
         let mut sent = false;

@@ -10,12 +10,14 @@
 mod accept;
 mod connect;
 pub mod counters;
+mod drains;
 mod flow;
 mod flows;
 mod leg;
 mod pipes;
 mod relay;
 mod reset;
+mod shed;
 mod worker;
 
 use std::net::TcpListener;

@@ -99,6 +99,14 @@ impl Relay {
         self.close(tools);
     }
 
+    /// Nothing is on its way through here: nothing is held, and nothing waits to be read.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let quiet = |half: &Half, source: &Leg| {
+            !half.is_holding() && (half.state == HalfState::Ended || source.is_silent())
+        };
+        quiet(&self.up, &self.client) && quiet(&self.down, &self.endpoint)
+    }
+
     /// A direction does not look at its source, so a failure there has to be looked for.
     pub(crate) fn is_deaf(&self) -> bool {
         self.up.is_deaf() || self.down.is_deaf()

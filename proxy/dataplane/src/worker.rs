@@ -29,6 +29,7 @@ use crate::{
     Command, Report,
     accept::{self, Listener, Target},
     counters::WorkerCounters,
+    drains::{Drains, SHED_TICK},
     flow,
     flows::{Flow, Flows, Orders},
     pipes::Pipes,
@@ -96,6 +97,7 @@ pub(crate) struct Worker {
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) flows: Flows,
     pub(crate) tools: Tools,
+    pub(crate) drains: Drains,
     pub(crate) rng: RefCell<Rng>,
     /// Ports that a connect of this host may be given.
     pub(crate) local_ports: RangeInclusive<u16>,
@@ -154,6 +156,7 @@ async fn run(options: WorkerOptions) {
         flows: Flows::new(index, Arc::clone(&counters)),
         counters,
         tools,
+        drains: Drains::default(),
         rng: RefCell::new(Rng::new(options.seed)),
         local_ports: local_ports(),
         flow_ended: Notify::new(),
@@ -171,11 +174,17 @@ async fn run(options: WorkerOptions) {
     let mut listeners: BTreeMap<ListenerId, Rc<Listener>> = BTreeMap::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut shed_tick = tokio::time::interval(SHED_TICK);
+    shed_tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let command = tokio::select! {
             command = commands.recv() => command,
             _ = tick.tick() => {
                 worker.tick();
+                continue;
+            }
+            _ = shed_tick.tick(), if worker.drains.is_active() => {
+                worker.drains.tick(&worker);
                 continue;
             }
         };
@@ -255,6 +264,9 @@ async fn carry_out(
             worker.flows.each(Some(endpoint), |flow| {
                 flow.order(|orders| orders.user_timeout = Some(timeout));
             });
+        }
+        Command::PlanDrain { endpoint, service, plan } => {
+            worker.drains.plan(endpoint, service, plan, &worker.flows, worker.now());
         }
         Command::Freeze { request, limit } => worker.freeze(request, limit).await,
         Command::Adopt { flow: frozen, endpoint, listener } => {
@@ -362,6 +374,7 @@ impl Worker {
     /// Takes a frozen flow out of this worker.
     pub(crate) fn hand_out(&self, flow: &Flow, frozen: Option<FrozenFlow>) {
         self.flows.remove(flow);
+        self.drains.note_ended(flow);
         flow.target.counters.opened.sub(1);
         self.flow_ended.notify_waiters();
         self.settle_freeze(flow.id, frozen);

@@ -16,6 +16,14 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(recv(socket, buffer, RecvFlags::DONTWAIT)?.0)
 }
 
+/// Looks whether there is something to read, and leaves it there. `Ok(0)` is the peer's FIN.
+///
+/// # Errors
+/// recv(2) with MSG_PEEK; `WouldBlock` where there is nothing.
+pub fn peek(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    Ok(recv(socket, &mut [0; 1], RecvFlags::DONTWAIT | RecvFlags::PEEK)?.0)
+}
+
 /// Writes what fits.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! The command line: what can be typed, and the help that teaches it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -36,11 +36,11 @@ pub(crate) enum Command {
     Endpoints(Endpoints),
     /// Show live flows.
     Flows(Flows),
-    /// Send an endpoint no new flows; those it has go on to their end.
+    /// Send an endpoint no new flows; those it has go on to their end, or to a deadline.
     ///
     /// Independent of what the slices say: the drain stays until `tidegate undrain`, also when the slice changes.
-    /// Example: tidegate drain default/web 10.0.0.7:8080 --reason "disk is failing"
-    Drain(DrainArgs),
+    /// Example: tidegate drain default/web 10.0.0.7:8080 --reason "disk is failing" --deadline 10m
+    Drain(Drain),
     /// Take back a drain.
     Undrain(DrainArgs),
     /// End one flow with a reset to both ends.
@@ -145,6 +145,22 @@ pub(crate) struct Flows {
     pub(crate) limit: usize,
     #[command(flatten)]
     pub(crate) asking: Asking,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    #[command(flatten)]
+    pub(crate) endpoint: DrainArgs,
+    /// How long its flows may go on, such as 90s or 10m: idle ones are shed in the window before that, and what is left
+    /// is cut. Left out, the service's own `drain.deadline` holds.
+    #[arg(long, value_parser = duration)]
+    pub(crate) deadline: Option<Duration>,
+}
+
+/// A time with a unit, as in the configuration file.
+fn duration(text: &str) -> Result<Duration, String> {
+    tidegate_config::parse_duration(text)
+        .ok_or_else(|| "expected a time with a unit, such as 90s or 10m".to_owned())
 }
 
 #[derive(Debug, Args)]

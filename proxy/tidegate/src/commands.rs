@@ -1,6 +1,6 @@
 //! The commands that ask a running proxy. With `-o json` they print the API's answer as it is.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use serde::Serialize;
 use tidegate_admin::api;
@@ -33,20 +33,25 @@ pub(crate) fn flows(options: &cli::Flows) -> anyhow::Result<ExitCode> {
     show(options.asking.output, &flows, tables::flows)
 }
 
-pub(crate) fn drain(options: &cli::DrainArgs) -> anyhow::Result<ExitCode> {
-    change_admin_state(options, "/v1/drain")
+pub(crate) fn drain(options: &cli::Drain) -> anyhow::Result<ExitCode> {
+    change_admin_state(&options.endpoint, options.deadline, "/v1/drain")
 }
 
 pub(crate) fn undrain(options: &cli::DrainArgs) -> anyhow::Result<ExitCode> {
-    change_admin_state(options, "/v1/undrain")
+    change_admin_state(options, None, "/v1/undrain")
 }
 
-fn change_admin_state(options: &cli::DrainArgs, path: &str) -> anyhow::Result<ExitCode> {
+fn change_admin_state(
+    options: &cli::DrainArgs,
+    deadline: Option<Duration>,
+    path: &str,
+) -> anyhow::Result<ExitCode> {
     let request = api::DrainRequest {
         service: options.service.clone(),
         endpoint: options.endpoint.clone(),
         reason: (!options.reason.is_empty()).then(|| options.reason.clone()),
         by: Some(user()),
+        deadline_ms: deadline.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
     };
     let answer: api::DrainAnswer = AdminClient::new(&options.asking)?.post(path, &request)?;
     if let Some(error) = &answer.kept_error {

@@ -94,7 +94,13 @@ pub(crate) fn endpoints(answer: &api::Endpoints) -> String {
         let drain = endpoint.drain.as_ref().map_or_else(String::new, |drain| {
             let left = match &drain.drained {
                 Some(_) => "drained".to_owned(),
-                None => format!("{} of {} flows left", drain.flows_left, drain.flows_at_start),
+                None => match &drain.deadline {
+                    Some(deadline) => format!(
+                        "{} of {} flows left until {deadline}",
+                        drain.flows_left, drain.flows_at_start
+                    ),
+                    None => format!("{} of {} flows left", drain.flows_left, drain.flows_at_start),
+                },
             };
             match &endpoint.admin_state.reason {
                 Some(reason) if !reason.is_empty() => format!("{left}; {}: {reason}", drain.why),

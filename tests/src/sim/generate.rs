@@ -266,7 +266,7 @@ impl Generator {
             EndpointSelector::Pod { service, pod: format!("pod-{address}").into() }
         };
         let state = if self.chance(40) { AdminState::Drain } else { AdminState::InService };
-        Event::AdminStateRequested { endpoints, state, by: "ann".into(), reason: String::new() }
+        Event::AdminStateRequested { endpoints, state, by: "ann".into(), reason: String::new(), deadline: None }
     }
 
     pub(super) fn client(&mut self) -> IpAddr {

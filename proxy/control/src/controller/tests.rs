@@ -195,7 +195,7 @@ async fn the_last_flow_of_a_draining_endpoint_is_heard_of() {
     let permit = Permit::enter(&endpoint, Tier::Ready).unwrap();
     let service = tidegate_core::ServiceName::new("default", "web");
     let selector = tidegate_core::EndpointSelector::Pod { service, pod: "web-0".into() };
-    rig.handle.drain(selector, "ada".to_owned(), String::new()).await.unwrap();
+    rig.handle.drain(selector, "ada".to_owned(), String::new(), None).await.unwrap();
     assert_eq!(drain().await.unwrap().flows_at_start, 1);
     assert_eq!(drain().await.unwrap().drained, None);
     assert!(permit.release(), "the worker is told to report it");

@@ -74,14 +74,14 @@ async fn the_status_names_the_silent_worker() {
 async fn a_drain_says_what_it_changed() {
     let rig = started(&TWO, None).await;
     let (by, reason) = words();
-    let outcome = rig.handle.drain(pod("web", "web-1"), by.clone(), reason.clone()).await.unwrap();
+    let outcome = rig.handle.drain(pod("web", "web-1"), by.clone(), reason.clone(), None).await.unwrap();
     assert_eq!(outcome.kept, Ok(false));
     assert_eq!(outcome.endpoints.len(), 1);
     let change = &outcome.endpoints[0];
     assert_eq!(change.address, "10.0.0.2:80".parse().unwrap());
     assert_eq!((change.state, change.unchanged, change.eligible), (AdminState::Drain, false, false));
 
-    let again = rig.handle.drain(pod("web", "web-1"), by.clone(), reason.clone()).await.unwrap();
+    let again = rig.handle.drain(pod("web", "web-1"), by.clone(), reason.clone(), None).await.unwrap();
     assert!(again.endpoints[0].unchanged);
 
     // By its address, though it was drained by its pod's name.
@@ -94,7 +94,7 @@ async fn a_drain_says_what_it_changed() {
 async fn an_unknown_service_or_endpoint_is_an_error_that_names_the_known_ones() {
     let rig = started(&TWO, None).await;
     let (by, reason) = words();
-    let error = rig.handle.drain(pod("wbe", "web-1"), by.clone(), reason.clone()).await.unwrap_err();
+    let error = rig.handle.drain(pod("wbe", "web-1"), by.clone(), reason.clone(), None).await.unwrap_err();
     assert_eq!(error.to_string(), "there is no service `default/wbe`; there are: default/db, default/web");
     let error = rig.handle.undrain(address("web", "10.0.0.3:80"), by, reason).await.unwrap_err();
     assert_eq!(
@@ -109,7 +109,7 @@ async fn a_drain_survives_a_restart() {
     let open = || Some(StateDirectory::open(directory.path()).unwrap());
     let (by, reason) = words();
     let first = started(&TWO, open()).await;
-    let outcome = first.handle.drain(pod("web", "web-1"), by.clone(), reason.clone()).await.unwrap();
+    let outcome = first.handle.drain(pod("web", "web-1"), by.clone(), reason.clone(), None).await.unwrap();
     assert_eq!(outcome.kept, Ok(true));
     let kept = open().unwrap().load();
 
@@ -120,7 +120,7 @@ async fn a_drain_survives_a_restart() {
     assert!(!services[1].endpoints[1].eligible);
 
     // What is in force since before the restart keeps its time.
-    second.handle.drain(pod("web", "web-0"), by.clone(), reason.clone()).await.unwrap();
+    second.handle.drain(pod("web", "web-0"), by.clone(), reason.clone(), None).await.unwrap();
     let now_kept = open().unwrap().load();
     assert_eq!((now_kept.len(), &now_kept[0]), (2, &kept[0]));
 
@@ -137,7 +137,7 @@ async fn a_disk_that_cannot_be_written_is_told_and_the_drain_holds() {
     let rig = started(&TWO, Some(StateDirectory::open(&path).unwrap())).await;
     std::fs::remove_dir(&path).unwrap();
     let (by, reason) = words();
-    let outcome = rig.handle.drain(pod("web", "web-1"), by, reason).await.unwrap();
+    let outcome = rig.handle.drain(pod("web", "web-1"), by, reason, None).await.unwrap();
     let error = outcome.kept.unwrap_err().to_string();
     assert!(error.contains("will not survive a restart"), "{error}");
     assert_eq!(outcome.endpoints[0].state, AdminState::Drain);

@@ -9,6 +9,7 @@ fn drain(pod: &str) -> StoredRequest {
         by: "ada".into(),
         reason: "disk is failing".into(),
         since: "2026-01-02T03:04:05.006Z".into(),
+        cut_at: None,
     }
 }
 

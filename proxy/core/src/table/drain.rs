@@ -39,8 +39,13 @@ impl Entry {
                 Vec::new()
             }
             (Some(why), None) => {
-                self.drain =
-                    Some(Drain { since: now, why: why.clone(), flows_at_start: flows, drained: None });
+                self.drain = Some(Drain {
+                    since: now,
+                    why: why.clone(),
+                    flows_at_start: flows,
+                    deadline: None,
+                    drained: None,
+                });
                 let mut notices =
                     Vec::from([Notice::DrainBegan { endpoint: Arc::clone(&self.endpoint), why, flows }]);
                 notices.extend(self.check_drained(now));
@@ -55,7 +60,13 @@ impl Entry {
             return None;
         }
         let why = self.slice_says_terminating();
-        self.drain = Some(Drain { since: now, why: why.clone(), flows_at_start: flows, drained: None });
+        self.drain = Some(Drain {
+            since: now,
+            why: why.clone(),
+            flows_at_start: flows,
+            deadline: None,
+            drained: None,
+        });
         Some(Notice::DrainBegan { endpoint: Arc::clone(&self.endpoint), why, flows })
     }
 

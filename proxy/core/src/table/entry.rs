@@ -3,7 +3,8 @@
 use alloc::{string::String, sync::Arc, vec::Vec};
 
 use crate::{
-    admission::AdmissionMode, conditions::Conditions, endpoint::Endpoint, name::SliceName, time::Timestamp,
+    admission::AdmissionMode, conditions::Conditions, endpoint::Endpoint, name::SliceName, shed::DrainPlan,
+    time::Timestamp,
 };
 
 /// What a source says of an endpoint.
@@ -26,6 +27,8 @@ pub(super) struct Drain {
     pub(super) since: Timestamp,
     pub(super) why: String,
     pub(super) flows_at_start: u64,
+    /// When what is left is cut. It only ever moves earlier.
+    pub(super) deadline: Option<Timestamp>,
     /// When its last flow ended.
     pub(super) drained: Option<Timestamp>,
 }
@@ -39,6 +42,8 @@ pub(super) struct Entry {
     /// The mode that its admission shall have.
     pub(super) mode: AdmissionMode,
     pub(super) drain: Option<Drain>,
+    /// What the workers were told to do about the drain.
+    pub(super) planned: Option<DrainPlan>,
     pub(super) since: Timestamp,
     /// What was reported when it went, so that coming back can undo it.
     pub(super) reported_gone: bool,
@@ -58,6 +63,14 @@ impl Facts {
 
 impl Entry {
     pub(super) fn new(endpoint: Arc<Endpoint>, facts: Facts, now: Timestamp) -> Self {
-        Self { endpoint, facts, mode: AdmissionMode::Closed, drain: None, since: now, reported_gone: false }
+        Self {
+            endpoint,
+            facts,
+            mode: AdmissionMode::Closed,
+            drain: None,
+            planned: None,
+            since: now,
+            reported_gone: false,
+        }
     }
 }

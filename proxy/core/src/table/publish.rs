@@ -18,6 +18,7 @@ use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use super::{
     Table,
+    deadline::PodDeadlines,
     eligible::{Eligible, Place, mode},
     entry::Entry,
     operators::Operators,
@@ -87,7 +88,7 @@ impl Table {
         self.outputs.extend(back);
         let mut notices = settled.notices;
         for left in settled.left {
-            let (gone, told) = service.file_away(left, now);
+            let (gone, told) = service.file_away(left, &self.pod_deadlines, now);
             self.outputs.extend(gone);
             notices.extend(told);
         }
@@ -95,6 +96,8 @@ impl Table {
             for entry in service.present.values_mut() {
                 let operator = asked_to_drain(&self.operators, entry);
                 notices.extend(entry.judge_drain(operator, now));
+                let (settings, pods) = (&service.settings.drain, &self.pod_deadlines);
+                self.outputs.extend(entry.plan_drain(settings, operator, pods, service.slot));
             }
         }
         if service.is_given_up() {
@@ -196,7 +199,7 @@ impl Service {
     }
 
     /// Keeps an endpoint that has left, if flows are left on it.
-    fn file_away(&mut self, left: Left, now: Timestamp) -> (Option<Output>, Vec<Notice>) {
+    fn file_away(&mut self, left: Left, pods: &PodDeadlines, now: Timestamp) -> (Vec<Output>, Vec<Notice>) {
         let Left { mut entry, was_terminating, by_reload } = left;
         let endpoint = Arc::clone(&entry.endpoint);
         // Closed already, so this can only fall, and zero is final.
@@ -208,17 +211,19 @@ impl Service {
         notices.extend(entry.check_drained(now));
         notices.push(Notice::EndpointRemoved { endpoint: Arc::clone(&endpoint), flows, was_terminating });
         if flows == 0 {
-            return (None, notices);
+            return (Vec::new(), notices);
         }
         entry.reported_gone = !by_reload;
+        let mut outputs: Vec<Output> =
+            entry.plan_drain(&self.settings.drain, None, pods, self.slot).into_iter().collect();
         self.gone.insert(endpoint.identity().clone(), entry);
-        let gone = (!by_reload).then(|| Output::EndpointGone {
+        outputs.extend((!by_reload).then(|| Output::EndpointGone {
             endpoint,
             was_terminating,
             on_removal: self.settings.on_removal,
             dead_peer_timeout: self.settings.dead_peer_timeout,
-        });
-        (gone, notices)
+        }));
+        (outputs, notices)
     }
 
     /// What operators have not been told of the service as a whole.

@@ -1,6 +1,7 @@
 //! Grouped by what they are about; the case IDs are those of the project's list of cases.
 
 mod conditions;
+mod deadlines;
 mod drains;
 mod flows;
 mod identity;

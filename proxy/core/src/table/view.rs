@@ -66,6 +66,8 @@ pub struct DrainView {
     pub why: String,
     /// Flows when it began.
     pub flows_at_start: u64,
+    /// When what is left is cut; `None` for never.
+    pub deadline: Option<Timestamp>,
     /// When the last flow ended; `None` while some are left.
     pub drained: Option<Timestamp>,
 }
@@ -123,6 +125,7 @@ impl Table {
                 since: drain.since,
                 why: drain.why.clone(),
                 flows_at_start: drain.flows_at_start,
+                deadline: drain.deadline,
                 drained: drain.drained.filter(|_| endpoint.admission().flows() == 0),
             }),
             since: entry.since,

@@ -160,7 +160,13 @@ fn requests_can_be_restored() {
     let mut restored = two();
     for (endpoints, request) in world.table.operator_requests() {
         let (by, reason) = (request.by, request.reason);
-        restored.tell(Event::AdminStateRequested { endpoints, state: request.state, by, reason });
+        restored.tell(Event::AdminStateRequested {
+            endpoints,
+            state: request.state,
+            by,
+            reason,
+            deadline: None,
+        });
     }
     assert_eq!(restored.eligible(), world.eligible());
     assert_eq!(restored.eligible(), ["10.0.0.1:80"]);
@@ -177,6 +183,7 @@ fn a_request_for_an_unknown_service_is_kept() {
             state: AdminState::Drain,
             by: "ann".into(),
             reason: String::new(),
+            deadline: None,
         },
         crate::Timestamp::default(),
     );

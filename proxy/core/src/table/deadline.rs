@@ -1,0 +1,89 @@
+//! Deadlines: when the flows of a draining endpoint are brought to their end.
+//!
+//! Decided here, from the service's settings, the operator's request and what is known of the pod. A deadline only ever
+//! moves earlier while its drain lasts: flows that were told to hurry cannot be told to wait. How the time until then
+//! is used is `shed`'s business.
+
+use alloc::{collections::BTreeMap, sync::Arc};
+
+use super::{Table, entry::Entry, service::Service};
+use crate::{
+    endpoint::OperatorRequest,
+    output::Output,
+    settings::{DrainDeadline, DrainSettings},
+    shed::DrainPlan,
+    snapshot::ServiceId,
+    time::Timestamp,
+};
+
+/// When the processes of terminating pods are killed, by the pod's uid.
+#[derive(Debug, Default)]
+pub(super) struct PodDeadlines(BTreeMap<Arc<str>, Timestamp>);
+
+impl PodDeadlines {
+    fn of(&self, entry: &Entry) -> Option<Timestamp> {
+        self.0.get(entry.endpoint.identity().pod_uid.as_ref()?).copied()
+    }
+}
+
+impl Entry {
+    /// Brings the plan into line with what is known; `Some` where the workers have to be told.
+    pub(super) fn plan_drain(
+        &mut self,
+        settings: &DrainSettings,
+        operator: Option<&OperatorRequest>,
+        pods: &PodDeadlines,
+        service: ServiceId,
+    ) -> Option<Output> {
+        let pod = pods.of(self);
+        let plan = self.drain.as_mut().and_then(|drain| {
+            let by_settings = match settings.deadline {
+                DrainDeadline::None => None,
+                DrainDeadline::After(time) => Some(drain.since.after(time)),
+                DrainDeadline::Pod => pod.map(|killed| killed.before(settings.margin)),
+            };
+            let by_operator =
+                operator.and_then(|request| request.deadline.map(|time| request.at.after(time)));
+            drain.deadline = [drain.deadline, by_settings, by_operator].into_iter().flatten().min();
+            let DrainSettings { window, quiet, max_per_second, .. } = *settings;
+            drain.deadline.map(|deadline| DrainPlan {
+                began: drain.since,
+                deadline,
+                window,
+                quiet,
+                max_per_second,
+            })
+        });
+        if plan == self.planned {
+            return None;
+        }
+        self.planned = plan;
+        Some(Output::DrainPlanned { endpoint: Arc::clone(&self.endpoint), service, plan })
+    }
+}
+
+impl Service {
+    fn has_pod(&self, uid: &str) -> bool {
+        let is_of = |entry: &Entry| entry.endpoint.identity().pod_uid.as_deref() == Some(uid);
+        self.present.values().chain(self.gone.values()).any(is_of)
+    }
+}
+
+impl Table {
+    pub(super) fn pod_deadline(&mut self, namespace: &str, uid: Arc<str>, killed: Timestamp) {
+        let known = self.pod_deadlines.0.get(&uid);
+        if known.is_some_and(|known| *known <= killed) {
+            return;
+        }
+        for (port, service) in &self.services {
+            if port.service.namespace() == namespace && service.has_pod(&uid) {
+                self.touched.entry(port.clone()).or_default().choice = true;
+            }
+        }
+        self.pod_deadlines.0.insert(uid, killed);
+    }
+
+    pub(super) fn pod_gone(&mut self, uid: &str) {
+        self.pod_deadlines.0.remove(uid);
+    }
+}

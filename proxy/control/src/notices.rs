@@ -1,6 +1,6 @@
 //! The table's notices as log lines: INFO for a change of state, WARN for what someone should look at.
 
-use tidegate_core::{Conditions, Notice};
+use tidegate_core::{Conditions, FlowEnd, Notice};
 
 /// Writes the line of a notice.
 pub(crate) fn write(notice: &Notice) {
@@ -28,18 +28,24 @@ pub(crate) fn write(notice: &Notice) {
             why = why.as_str(),
             "drain began: no new flows, existing ones go on to their end"
         ),
-        Notice::DrainUndone { endpoint, flows } => tracing::info!(
-            service = %endpoint.service(),
-            endpoint = %endpoint.address(),
-            id = %endpoint.id(),
-            flows,
+        Notice::DrainUndone { record } => tracing::info!(
+            service = %record.endpoint.service(),
+            endpoint = %record.endpoint.address(),
+            id = %record.endpoint.id(),
+            flows = record.flows_left,
             "drain undone: new flows again"
         ),
-        Notice::Drained { endpoint, took } => tracing::info!(
-            service = %endpoint.service(),
-            endpoint = %endpoint.address(),
-            id = %endpoint.id(),
-            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        Notice::Drained { record } => tracing::info!(
+            service = %record.endpoint.service(),
+            endpoint = %record.endpoint.address(),
+            id = %record.endpoint.id(),
+            took_ms = u64::try_from(record.ended.since(record.began).as_millis()).unwrap_or(u64::MAX),
+            flows = record.flows_at_start,
+            client = record.ends.of(FlowEnd::Client),
+            by_endpoint = record.ends.of(FlowEnd::Endpoint),
+            shed = record.ends.of(FlowEnd::Shed),
+            cut = record.ends.of(FlowEnd::Cut),
+            broken = record.ends.of(FlowEnd::Broken),
             "drained: no flows left"
         ),
         Notice::EndpointRemoved { endpoint, flows, was_terminating } => tracing::info!(

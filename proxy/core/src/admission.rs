@@ -7,7 +7,7 @@
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::endpoint::Endpoint;
+use crate::{endpoint::Endpoint, tally::FlowEnd};
 
 /// Who may enter an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,10 +103,10 @@ impl Admission {
         self.0.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Counts one flow out; true where it was the last one of an endpoint that is not open.
-    fn leave(&self) -> bool {
+    /// Counts one flow out; the number of flows that there were where the endpoint is not open.
+    fn leave(&self) -> Option<u64> {
         let before = self.0.fetch_sub(1, Ordering::AcqRel);
-        before & COUNT == 1 && AdmissionMode::of(before) != AdmissionMode::Open
+        (AdmissionMode::of(before) != AdmissionMode::Open).then_some(before & COUNT)
     }
 }
 
@@ -138,17 +138,29 @@ impl Permit {
         }
     }
 
-    /// Counts the flow out. True where it was the last one of an endpoint that takes no new flows, which is what
-    /// the controller wants to hear about.
-    pub fn release(mut self) -> bool {
-        self.endpoint.take().is_some_and(|endpoint| endpoint.admission().leave())
+    /// Counts the flow out: it goes on elsewhere. As [`Permit::end`].
+    pub fn release(self) -> bool {
+        self.end(FlowEnd::Elsewhere)
     }
+
+    /// Counts the flow out, which ended so. True where it was the last one of an endpoint that takes no new flows,
+    /// which is what the controller wants to hear about.
+    pub fn end(mut self, end: FlowEnd) -> bool {
+        self.endpoint.take().and_then(|endpoint| leave(&endpoint, end)) == Some(1)
+    }
+}
+
+/// Counts a flow out, and tallies it where the endpoint is not open.
+fn leave(endpoint: &Endpoint, end: FlowEnd) -> Option<u64> {
+    let flows = endpoint.admission().leave()?;
+    endpoint.tally().add(end);
+    Some(flows)
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(endpoint) = self.endpoint.take() {
-            endpoint.admission().leave();
+            leave(&endpoint, FlowEnd::Elsewhere);
         }
     }
 }

@@ -6,6 +6,7 @@ use core::{fmt, net::SocketAddr, time::Duration};
 use crate::{
     admission::{Admission, AdmissionMode},
     name::ServicePort,
+    tally::Tally,
     time::Timestamp,
 };
 
@@ -36,6 +37,7 @@ pub struct Endpoint {
     service: ServicePort,
     identity: EndpointIdentity,
     admission: Admission,
+    tally: Tally,
 }
 
 impl Endpoint {
@@ -46,7 +48,7 @@ impl Endpoint {
         identity: EndpointIdentity,
         mode: AdmissionMode,
     ) -> Arc<Self> {
-        Arc::new(Self { id, service, identity, admission: Admission::new(mode) })
+        Arc::new(Self { id, service, identity, admission: Admission::new(mode), tally: Tally::default() })
     }
 
     /// Its number in this process.
@@ -67,6 +69,11 @@ impl Endpoint {
     /// Where to connect to.
     pub fn address(&self) -> SocketAddr {
         self.identity.address
+    }
+
+    /// How its flows left while it took no new ones.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Its flow counter.

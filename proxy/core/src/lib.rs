@@ -28,6 +28,7 @@ pub mod shed;
 pub mod slice;
 pub mod snapshot;
 pub mod table;
+pub mod tally;
 pub mod termination;
 pub mod time;
 
@@ -48,5 +49,6 @@ pub use shed::{Allowance, DrainPlan, Schedule};
 pub use slice::{Slice, SliceEndpoint, SlicePort};
 pub use snapshot::{ServiceId, ServiceSnapshot, Snapshot};
 pub use table::Table;
+pub use tally::{DrainRecord, Ends, FlowEnd, Tally};
 pub use termination::{Party, Phase, Termination};
 pub use time::Timestamp;

@@ -1,6 +1,6 @@
 //! What the table asks of its owner.
 
-use alloc::{string::String, sync::Arc};
+use alloc::{boxed::Box, string::String, sync::Arc};
 use core::time::Duration;
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     settings::OnRemoval,
     shed::DrainPlan,
     snapshot::{ServiceId, Snapshot},
+    tally::DrainRecord,
 };
 
 /// Something the table's owner must do.
@@ -78,17 +79,13 @@ pub enum Notice {
     },
     /// An endpoint takes new flows again.
     DrainUndone {
-        /// Which.
-        endpoint: Arc<Endpoint>,
-        /// Flows that were still there.
-        flows: u64,
+        /// What it came to.
+        record: Box<DrainRecord>,
     },
     /// A draining endpoint has no flows any more.
     Drained {
-        /// Which.
-        endpoint: Arc<Endpoint>,
-        /// Since the drain began.
-        took: Duration,
+        /// What the drain came to.
+        record: Box<DrainRecord>,
     },
     /// An endpoint is gone from all slices.
     EndpointRemoved {

@@ -214,9 +214,12 @@ fn words(output: &Output) -> String {
             Notice::DrainBegan { endpoint, why, flows } => {
                 format!("drain {} {flows} flows: {why}", endpoint.address())
             }
-            Notice::DrainUndone { endpoint, flows } => format!("undone {} {flows} flows", endpoint.address()),
-            Notice::Drained { endpoint, took } => {
-                format!("drained {} after {} ms", endpoint.address(), took.as_millis())
+            Notice::DrainUndone { record } => {
+                format!("undone {} {} flows", record.endpoint.address(), record.flows_left)
+            }
+            Notice::Drained { record } => {
+                let took = record.ended.since(record.began).as_millis();
+                format!("drained {} after {took} ms", record.endpoint.address())
             }
             Notice::EndpointRemoved { endpoint, flows, .. } => {
                 format!("removed {} {flows} flows", endpoint.address())

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate_core::{FlowState, Party, Permit, Phase, ServiceSettings, Termination, Timestamp};
+use tidegate_core::{FlowEnd, FlowState, Party, Permit, Phase, ServiceSettings, Termination, Timestamp};
 use tidegate_sys::{FrozenFlow, socket};
 use tokio::time::{Instant, Sleep};
 
@@ -124,8 +124,21 @@ async fn live(
             return worker.release(permit);
         }
     };
+    let how = how_it_ended(&flow, termination);
     end(&worker, &flow, termination);
-    worker.release(permit);
+    worker.count_out(permit, how);
+}
+
+/// How a drain's record counts a connected flow that ended so. Its state says whose FIN came first.
+fn how_it_ended(flow: &Flow, termination: Termination) -> FlowEnd {
+    match (termination.by, flow.state.get()) {
+        (Party::Normal, FlowState::EndpointClosed) => FlowEnd::Endpoint,
+        (Party::Normal | Party::Client, _) => FlowEnd::Client,
+        (Party::Endpoint | Party::NoEndpoint | Party::Resource, _) => FlowEnd::Broken,
+        (Party::Shed, _) => FlowEnd::Shed,
+        (Party::Cut, _) => FlowEnd::Cut,
+        (Party::Timeout | Party::Removal | Party::Operator | Party::Shutdown, _) => FlowEnd::Ordered,
+    }
 }
 
 /// The end of a flow's life: counted and logged. The permit, where there is one, is released after that, so that a

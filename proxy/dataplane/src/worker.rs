@@ -17,7 +17,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tidegate_core::{
-    EndpointId, FlowId, ListenerId, ListenerSpec, Party, Permit, PickState, Rng, Snapshot, Timestamp,
+    EndpointId, FlowEnd, FlowId, ListenerId, ListenerSpec, Party, Permit, PickState, Rng, Snapshot, Timestamp,
 };
 use tidegate_sys::{FrozenFlow, coarse_time, local_ports};
 use tokio::{
@@ -297,11 +297,16 @@ impl Worker {
         flows >= self.max_flows
     }
 
-    /// Counts a flow out of its endpoint, and tells the controller where that was the last one of a drain.
+    /// Counts a flow out of its endpoint that goes on elsewhere.
     pub(crate) fn release(&self, permit: Permit) {
+        self.count_out(permit, FlowEnd::Elsewhere);
+    }
+
+    /// Counts a flow out of its endpoint, and tells the controller where that was the last one of a drain.
+    pub(crate) fn count_out(&self, permit: Permit, end: FlowEnd) {
         let id: EndpointId = permit.endpoint().id();
         // A full channel loses nothing: the controller looks at the counts of draining endpoints itself, later.
-        if permit.release() {
+        if permit.end(end) {
             let _ = self.reports.try_send(Report::EndpointEmptied(id));
         }
     }

@@ -3,7 +3,7 @@
 //! A drain begins when an endpoint is terminating and not ready, or when an operator asks. Not being ready alone is
 //! no drain: it may come back any moment and nobody waits for its flows to end.
 
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 
 use super::{
     Table,
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     endpoint::{Endpoint, EndpointId, OperatorRequest},
     output::{Notice, Output},
+    tally::DrainRecord,
     time::Timestamp,
 };
 
@@ -27,25 +28,19 @@ impl Entry {
             (false, Some(request)) => Some(format!("operator {}", request.by)),
             (false, None) => None,
         };
-        let flows = self.endpoint.admission().flows();
         match (why, self.drain.as_mut()) {
             (None, None) => Vec::new(),
             (None, Some(_)) => {
+                let record = self.record(now, true).map(Box::new);
                 self.drain = None;
-                Vec::from([Notice::DrainUndone { endpoint: Arc::clone(&self.endpoint), flows }])
+                record.map(|record| Notice::DrainUndone { record }).into_iter().collect()
             }
             (Some(why), Some(drain)) => {
                 drain.why = why;
                 Vec::new()
             }
             (Some(why), None) => {
-                self.drain = Some(Drain {
-                    since: now,
-                    why: why.clone(),
-                    flows_at_start: flows,
-                    deadline: None,
-                    drained: None,
-                });
+                let flows = self.begin_drain(why.clone(), now);
                 let mut notices =
                     Vec::from([Notice::DrainBegan { endpoint: Arc::clone(&self.endpoint), why, flows }]);
                 notices.extend(self.check_drained(now));
@@ -60,13 +55,7 @@ impl Entry {
             return None;
         }
         let why = self.slice_says_terminating();
-        self.drain = Some(Drain {
-            since: now,
-            why: why.clone(),
-            flows_at_start: flows,
-            deadline: None,
-            drained: None,
-        });
+        let flows = self.begin_drain(why.clone(), now);
         Some(Notice::DrainBegan { endpoint: Arc::clone(&self.endpoint), why, flows })
     }
 
@@ -81,13 +70,46 @@ impl Entry {
         if drain.drained.is_some() {
             return None;
         }
+        if self.endpoint.tally().read().since(&drain.tallied).total() < drain.flows_at_start {
+            // A worker has counted its flow out and not yet said how it ended. The next look will see it.
+            return None;
+        }
         drain.drained = Some(now);
-        Some(Notice::Drained { endpoint: Arc::clone(&self.endpoint), took: now.since(drain.since) })
+        self.record(now, false).map(|record| Notice::Drained { record: Box::new(record) })
     }
 
-    /// Nobody is counted. Final where the admission is closed.
+    /// Begins a drain; returns the flows that there are.
+    fn begin_drain(&mut self, why: String, now: Timestamp) -> u64 {
+        // Whoever was there at the close and is not tallied yet is still to come. Flows may also have come since: as
+        // a last resort, or from another process.
+        let tallied = self.endpoint.tally().read();
+        let of_close = self.at_close.flows.saturating_sub(tallied.since(&self.at_close.tallied).total());
+        let flows_at_start = of_close.max(self.endpoint.admission().flows());
+        self.drain = Some(Drain { since: now, why, flows_at_start, tallied, deadline: None, drained: None });
+        flows_at_start
+    }
+
+    /// What the drain that is on has come to.
+    fn record(&self, now: Timestamp, undone: bool) -> Option<DrainRecord> {
+        let drain = self.drain.as_ref()?;
+        Some(DrainRecord {
+            endpoint: Arc::clone(&self.endpoint),
+            pod: self.facts.pod.clone(),
+            why: drain.why.clone(),
+            began: drain.since,
+            ended: now,
+            undone,
+            deadline: drain.deadline,
+            flows_at_start: drain.flows_at_start,
+            flows_left: self.endpoint.admission().flows(),
+            ends: self.endpoint.tally().read().since(&drain.tallied),
+        })
+    }
+
+    /// Nobody is counted, and its drain, where there is one, is recorded. Final where the admission is closed.
     pub(super) fn is_empty(&self) -> bool {
         self.endpoint.admission().flows() == 0
+            && self.drain.as_ref().is_none_or(|drain| drain.drained.is_some())
     }
 
     fn slice_says_terminating(&self) -> String {

@@ -4,7 +4,7 @@ use alloc::{string::String, sync::Arc, vec::Vec};
 
 use crate::{
     admission::AdmissionMode, conditions::Conditions, endpoint::Endpoint, name::SliceName, shed::DrainPlan,
-    time::Timestamp,
+    tally::Ends, time::Timestamp,
 };
 
 /// What a source says of an endpoint.
@@ -27,6 +27,8 @@ pub(super) struct Drain {
     pub(super) since: Timestamp,
     pub(super) why: String,
     pub(super) flows_at_start: u64,
+    /// What had been tallied when it began.
+    pub(super) tallied: Ends,
     /// When what is left is cut. It only ever moves earlier.
     pub(super) deadline: Option<Timestamp>,
     /// When its last flow ended.
@@ -47,6 +49,15 @@ pub(super) struct Entry {
     pub(super) since: Timestamp,
     /// What was reported when it went, so that coming back can undo it.
     pub(super) reported_gone: bool,
+    /// What there was when the admission closed.
+    pub(super) at_close: AtClose,
+}
+
+/// What there was when an admission closed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AtClose {
+    pub(super) flows: u64,
+    pub(super) tallied: Ends,
 }
 
 impl Facts {
@@ -71,6 +82,7 @@ impl Entry {
             planned: None,
             since: now,
             reported_gone: false,
+            at_close: AtClose::default(),
         }
     }
 }

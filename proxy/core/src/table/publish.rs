@@ -20,7 +20,7 @@ use super::{
     Table,
     deadline::PodDeadlines,
     eligible::{Eligible, Place, mode},
-    entry::Entry,
+    entry::{AtClose, Entry},
     operators::Operators,
     service::{Left, Service, Settled},
     touch::Touch,
@@ -62,10 +62,10 @@ impl Table {
             settled.push((port, outcome));
         }
         for close in [true, false] {
-            for (port, outcome) in settled.iter().filter(|(_, outcome)| outcome.choice) {
-                let Some(service) = self.services.get(port) else { continue };
-                let left = outcome.left.iter().map(|left| &left.entry);
-                service.present.values().chain(left).for_each(|entry| entry.move_admission(close));
+            for (port, outcome) in settled.iter_mut().filter(|(_, outcome)| outcome.choice) {
+                let Some(service) = self.services.get_mut(port) else { continue };
+                let left = outcome.left.iter_mut().map(|left| &mut left.entry);
+                service.present.values_mut().chain(left).for_each(|entry| entry.move_admission(close));
             }
         }
         if changed {
@@ -123,7 +123,7 @@ fn asked_to_drain<'a>(operators: &'a Operators, entry: &Entry) -> Option<&'a Ope
 
 impl Entry {
     /// Moves the admission to the entry's mode if that is a step in this direction.
-    fn move_admission(&self, close: bool) {
+    fn move_admission(&mut self, close: bool) {
         let openness = |mode| match mode {
             AdmissionMode::Closed => 0,
             AdmissionMode::LastResort => 1,
@@ -132,7 +132,12 @@ impl Entry {
         let admission = self.endpoint.admission();
         let (from, to) = (openness(admission.mode()), openness(self.mode));
         if (close && to < from) || (!close && to > from) {
-            admission.set_mode(self.mode);
+            // Read first: who leaves from the close on is tallied, and was counted by it.
+            let (from, tallied) = (admission.mode(), self.endpoint.tally().read());
+            let flows = admission.set_mode(self.mode);
+            if from == AdmissionMode::Open {
+                self.at_close = AtClose { flows, tallied };
+            }
         }
     }
 }

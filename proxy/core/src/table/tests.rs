@@ -7,5 +7,6 @@ mod flows;
 mod identity;
 mod operators;
 mod publishing;
+mod records;
 mod slices;
 mod topology;

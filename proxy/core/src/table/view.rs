@@ -10,6 +10,7 @@ use crate::{
     name::{ServicePort, SliceName},
     settings::ServiceSettings,
     snapshot::ServiceSnapshot,
+    tally::Ends,
     time::Timestamp,
 };
 
@@ -68,6 +69,8 @@ pub struct DrainView {
     pub flows_at_start: u64,
     /// When what is left is cut; `None` for never.
     pub deadline: Option<Timestamp>,
+    /// How its flows have ended so far.
+    pub ends: Ends,
     /// When the last flow ended; `None` while some are left.
     pub drained: Option<Timestamp>,
 }
@@ -126,6 +129,7 @@ impl Table {
                 why: drain.why.clone(),
                 flows_at_start: drain.flows_at_start,
                 deadline: drain.deadline,
+                ends: endpoint.tally().read().since(&drain.tallied),
                 drained: drain.drained.filter(|_| endpoint.admission().flows() == 0),
             }),
             since: entry.since,

@@ -1,0 +1,103 @@
+use alloc::{boxed::Box, vec, vec::Vec};
+
+use crate::{
+    DrainRecord, Event, FlowEnd, Notice, Output, ServiceSettings, WhenNoneReady,
+    sample::{LEAVING, NOT_READY, READY, World, endpoint, slice},
+};
+
+fn says(conditions: crate::Conditions) -> crate::Slice {
+    slice("a", vec![endpoint("p1", "10.0.0.1", conditions)])
+}
+
+fn records(world: &mut World) -> Vec<Box<DrainRecord>> {
+    let record = |output: Output| match output {
+        Output::Notice(Notice::Drained { record } | Notice::DrainUndone { record }) => Some(record),
+        _ => None,
+    };
+    core::mem::take(&mut world.outputs).into_iter().filter_map(record).collect()
+}
+
+fn counts(record: &DrainRecord) -> Vec<(&'static str, u64)> {
+    let all = FlowEnd::ALL.into_iter().map(|end| (end.word(), record.ends.of(end)));
+    all.filter(|(_, count)| *count > 0).collect()
+}
+
+/// Each flow that was there is in the record exactly once; those that ended before are not.
+#[test]
+fn a_record_tells_how_every_flow_ended() {
+    let mut world = World::listed(vec![says(READY)]);
+    let mut flows: Vec<_> = (0..9).map(|_| world.admit().unwrap()).collect();
+    flows.pop().unwrap().end(FlowEnd::Broken);
+    world.apply(says(LEAVING));
+    let began = world.now;
+    let id = flows[0].endpoint().id();
+    let ends = FlowEnd::ALL.into_iter().chain([FlowEnd::Client]);
+    let last: Vec<bool> = flows.drain(..).zip(ends).map(|(flow, end)| flow.end(end)).collect();
+    assert_eq!(last.iter().filter(|last| **last).count(), 1);
+    world.wait_millis(70);
+    world.tell(Event::EndpointEmptied(id));
+    let records = records(&mut world);
+    assert_eq!(records.len(), 1);
+    let record = &records[0];
+    assert_eq!((record.began, record.ended, record.undone), (began, world.now, false));
+    assert_eq!((record.flows_at_start, record.flows_left, record.flows_after_start()), (8, 0, 0));
+    assert_eq!(
+        counts(record),
+        [
+            ("client", 2),
+            ("endpoint", 1),
+            ("shed", 1),
+            ("cut", 1),
+            ("broken", 1),
+            ("ordered", 1),
+            ("elsewhere", 1)
+        ]
+    );
+    assert_eq!(record.why, "slice default/a says terminating");
+    assert_eq!(record.pod.as_deref(), Some("default/p1"));
+}
+
+/// An endpoint that was closed before it drained: who left in between is not the drain's.
+#[test]
+fn flows_that_left_between_the_close_and_the_drain_are_not_in_it() {
+    let mut world = World::listed(vec![says(READY)]);
+    let (first, second) = (world.admit().unwrap(), world.admit().unwrap());
+    world.apply(says(NOT_READY));
+    first.end(FlowEnd::Client);
+    world.apply(says(LEAVING));
+    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().flows_at_start, 1);
+    let id = second.endpoint().id();
+    second.end(FlowEnd::Endpoint);
+    world.tell(Event::EndpointEmptied(id));
+    assert_eq!(counts(&records(&mut world)[0]), [("endpoint", 1)]);
+}
+
+#[test]
+fn an_undone_drain_has_a_record_too() {
+    let mut world = World::listed(vec![says(READY)]);
+    let (first, second) = (world.admit().unwrap(), world.admit().unwrap());
+    world.apply(says(LEAVING));
+    first.end(FlowEnd::Client);
+    world.apply(says(READY));
+    let records = records(&mut world);
+    assert!(records[0].undone);
+    assert_eq!((records[0].flows_at_start, records[0].flows_left), (2, 1));
+    drop(second);
+}
+
+/// Flows that came as a last resort are told apart from those that were there.
+#[test]
+fn flows_of_the_last_resort_are_counted_as_later_ones() {
+    let settings =
+        ServiceSettings { when_none_ready: WhenNoneReady::ServingTerminating, ..Default::default() };
+    let mut world = World::with(settings, vec![says(READY)]);
+    let first = world.admit().unwrap();
+    world.apply(says(LEAVING));
+    let later = world.admit().unwrap();
+    let id = first.endpoint().id();
+    first.end(FlowEnd::Client);
+    later.end(FlowEnd::Client);
+    world.tell(Event::EndpointEmptied(id));
+    let record = &records(&mut world)[0];
+    assert_eq!((record.flows_at_start, record.flows_after_start()), (1, 1));
+}

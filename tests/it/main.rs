@@ -5,6 +5,7 @@
 
 mod admin;
 mod affinity;
+mod audit;
 mod bulk;
 mod close;
 mod cluster;

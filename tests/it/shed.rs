@@ -19,7 +19,7 @@ struct Rollout {
 }
 
 impl Rollout {
-    fn new(drain: Value, flows: usize) -> Self {
+    fn new(drain: &Value, flows: usize) -> Self {
         let endpoints = Endpoint::greeting_group(2);
         let proxy = setup().web(json!({ "drain": drain })).ready([&endpoints[0]]).start();
         let flows = (0..flows).map(|_| proxy.connect_greeted().0).collect();
@@ -49,7 +49,7 @@ impl Rollout {
 #[test]
 fn idle_flows_are_shed_within_the_window() {
     let window = json!({"deadline": "3s", "window": "1500ms", "quiet": "50ms"});
-    let mut rollout = Rollout::new(window, 30);
+    let mut rollout = Rollout::new(&window, 30);
     let began = rollout.drain(true);
     let ends: Vec<_> = rollout
         .flows
@@ -78,7 +78,7 @@ fn idle_flows_are_shed_within_the_window() {
 /// D2: a flow that is never quiet is cut at the deadline and not before; both ends are reset.
 #[test]
 fn a_busy_flow_is_cut_at_the_deadline() {
-    let mut rollout = Rollout::new(json!({"deadline": "1500ms", "window": "1s", "quiet": "1s"}), 1);
+    let mut rollout = Rollout::new(&json!({"deadline": "1500ms", "window": "1s", "quiet": "1s"}), 1);
     let began = rollout.drain(true);
     let mut flow = rollout.flows.remove(0);
     while rollout.cut() == 0 && began.elapsed() < Duration::from_secs(20) {
@@ -96,7 +96,7 @@ fn a_busy_flow_is_cut_at_the_deadline() {
 /// D9: while no endpoint is ready nobody is shed or cut, because nobody could take the reconnects.
 #[test]
 fn without_a_ready_endpoint_sheds_and_cut_wait() {
-    let mut rollout = Rollout::new(json!({"deadline": "500ms", "quiet": "20ms"}), 4);
+    let mut rollout = Rollout::new(&json!({"deadline": "500ms", "quiet": "20ms"}), 4);
     let began = rollout.drain(false);
     rollout.proxy.wait_for_eligible(0);
     until("the deadline is long over", || began.elapsed() > Duration::from_millis(1_500));
@@ -111,7 +111,7 @@ fn without_a_ready_endpoint_sheds_and_cut_wait() {
 /// D8: an endpoint that is ready again takes its drain back, and no flow is shed.
 #[test]
 fn a_drain_that_is_undone_sheds_nobody() {
-    let mut rollout = Rollout::new(json!({"deadline": "700ms", "window": "100ms", "quiet": "20ms"}), 5);
+    let mut rollout = Rollout::new(&json!({"deadline": "700ms", "window": "100ms", "quiet": "20ms"}), 5);
     let began = rollout.drain(true);
     until("the drain is on", || rollout.proxy.endpoint(&rollout.endpoints[0]).unwrap().drain.is_some());
     rollout.proxy.write_slice(&Slice::ready("web-1", &rollout.endpoints));
@@ -126,7 +126,7 @@ fn a_drain_that_is_undone_sheds_nobody() {
 /// A byte that comes in after the FIN is lost, and such a flow was cut and not shed.
 #[test]
 fn a_byte_after_the_fin_makes_it_a_cut() {
-    let mut rollout = Rollout::new(json!({"deadline": "1s", "window": "900ms", "quiet": "20ms"}), 1);
+    let mut rollout = Rollout::new(&json!({"deadline": "1s", "window": "900ms", "quiet": "20ms"}), 1);
     rollout.drain(true);
     let mut flow = rollout.flows.remove(0);
     flow.expect_end();
@@ -139,7 +139,7 @@ fn a_byte_after_the_fin_makes_it_a_cut() {
 /// By default a drain has no deadline, whatever it takes.
 #[test]
 fn without_a_deadline_nobody_is_shed() {
-    let mut rollout = Rollout::new(json!({}), 3);
+    let mut rollout = Rollout::new(&json!({}), 3);
     let began = rollout.drain(true);
     rollout.proxy.wait_for_eligible_to_be([&rollout.endpoints[1]]);
     until("some time went by", || began.elapsed() > Duration::from_secs(1));

@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod api;
+mod audit;
 mod body;
 mod change;
 pub mod listener;

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::{
     AdminState,
     access::{self, Access},
-    change, metrics, probe,
+    audit, change, metrics, probe,
     refusal::Refusal,
     view,
 };
@@ -35,6 +35,7 @@ pub(crate) fn operators(state: AdminState, access: Access) -> Router {
         .route("/v1/status", get(view::status))
         .route("/v1/endpoints", get(view::endpoints))
         .route("/v1/flows", get(view::flows))
+        .route("/v1/audit", get(audit::audit))
         .route("/v1/drain", post(change::drain))
         .route("/v1/undrain", post(change::undrain))
         .route("/v1/flows/close", post(change::close_flow))
@@ -70,7 +71,7 @@ async fn bound(request: Request, next: Next) -> Response {
 
 async fn unknown_path(uri: Uri) -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, format!("there is no `{}` here", uri.path()))
-        .remedy("the API is under /v1: status, endpoints, flows, drain, undrain, flows/close")
+        .remedy("the API is under /v1: status, endpoints, flows, audit, drain, undrain, flows/close")
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Refusal {

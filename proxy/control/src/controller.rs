@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     BindFn, BoundListener, Clock, Command, ControlCounters, ControlHandle, Desired, EventKind, Lifecycle,
     NoticeKind, Report, StateDirectory,
+    audit::AuditLog,
     drains::Keeper,
     flow_log,
     handle::ShutdownSignal,
@@ -99,6 +100,9 @@ pub struct Controller {
     pub(crate) open_flows: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// When the source events arrived that no publish contains yet.
     arrivals: Vec<std::time::Instant>,
+    /// How long the events of the last publish waited, the longest of them; `None` where it had none.
+    last_publish: Option<Duration>,
+    pub(crate) audit: AuditLog,
     pub(crate) ended: Ended,
 }
 
@@ -159,6 +163,8 @@ impl Controller {
             lifecycle,
             open_flows: wiring.open_flows,
             arrivals: Vec::new(),
+            last_publish: None,
+            audit: AuditLog::default(),
             ended: Ended { flows_cut: 0, forced: false },
         };
         controller.begin(desired);
@@ -280,6 +286,7 @@ impl Controller {
             self.carry_out(output);
         }
         self.arrivals.clear();
+        self.last_publish = None;
     }
 
     fn carry_out(&mut self, output: Output) {
@@ -307,6 +314,11 @@ impl Controller {
                     self.counters.slice_entries_ignored.fetch_add(count.into(), Ordering::Relaxed);
                 }
                 notices::write(&notice);
+                match notice {
+                    Notice::DrainBegan { endpoint, .. } => self.audit.began(endpoint.id(), self.last_publish),
+                    Notice::Drained { record } | Notice::DrainUndone { record } => self.audit.over(*record),
+                    _ => {}
+                }
             }
         }
     }
@@ -316,6 +328,8 @@ impl Controller {
         self.counters.generation.store(snapshot.generation(), Ordering::Relaxed);
         self.cell.store(snapshot);
         let now = Instant::now().into_std();
+        let first = self.arrivals.iter().min();
+        self.last_publish = first.map(|first| now.saturating_duration_since(*first));
         for arrival in self.arrivals.drain(..) {
             self.counters.arrival_to_publish.record(now.saturating_duration_since(arrival));
         }

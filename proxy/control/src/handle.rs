@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    Clock, ControlCounters, ControlError, Desired, DrainOutcome, FlowFilter, FlowsAnswer, LastReload,
-    Lifecycle, NotReady, ReloadError, ReloadOutcome, ServicesAnswer, Status,
+    AuditAnswer, Clock, ControlCounters, ControlError, Desired, DrainOutcome, FlowFilter, FlowsAnswer,
+    LastReload, Lifecycle, NotReady, ReloadError, ReloadOutcome, ServicesAnswer, Status,
     request::{Reply, Request},
 };
 
@@ -68,6 +68,11 @@ impl ControlHandle {
     /// All services with their endpoints.
     pub async fn services(&self) -> Result<ServicesAnswer, ControlError> {
         self.ask(ANSWER_LIMIT, Request::Services).await
+    }
+
+    /// What every drain came to, the last few thousand, and those that are on.
+    pub async fn audit(&self) -> Result<AuditAnswer, ControlError> {
+        self.ask(ANSWER_LIMIT, Request::Audit).await
     }
 
     /// Live flows, at most `limit`.

@@ -11,6 +11,7 @@
 //! asked.
 
 pub mod answer;
+pub mod audit;
 pub mod clock;
 pub mod controller;
 pub mod counters;
@@ -36,6 +37,7 @@ pub use answer::{
     DrainChange, DrainOutcome, FlowFilter, FlowsAnswer, LastReload, ListenerStatus, ServicesAnswer, Status,
     Unsaved, WorkerStatus,
 };
+pub use audit::{AuditAnswer, AuditRecord};
 pub use clock::Clock;
 pub use controller::{Controller, Ended, Wiring};
 pub use counters::{ControlCounters, EventKind, Histogram, NoticeKind};

@@ -23,6 +23,9 @@ impl Controller {
             Request::Services(reply) => {
                 let _ = reply.send(self.services_answer());
             }
+            Request::Audit(reply) => {
+                let _ = reply.send(self.audit_answer());
+            }
             Request::Flows { filter, limit, reply } => self.begin_flows(filter, limit, reply),
             Request::SetAdminState { selector, state, by, reason, deadline, reply } => {
                 match self.set_admin_state(&selector, state, by, reason, deadline) {

@@ -6,8 +6,8 @@ use tidegate_core::{AdminState, EndpointSelector, FlowId};
 use tokio::sync::oneshot;
 
 use crate::{
-    ControlError, Desired, DrainOutcome, FlowFilter, FlowsAnswer, NotReady, ReloadError, ReloadOutcome,
-    ServicesAnswer, Status, flows::RowFilter,
+    AuditAnswer, ControlError, Desired, DrainOutcome, FlowFilter, FlowsAnswer, NotReady, ReloadError,
+    ReloadOutcome, ServicesAnswer, Status, flows::RowFilter,
 };
 
 /// Where an answer goes.
@@ -17,6 +17,7 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 pub(crate) enum Request {
     Status(Reply<Status>),
     Services(Reply<ServicesAnswer>),
+    Audit(Reply<AuditAnswer>),
     Flows {
         filter: FlowFilter,
         limit: usize,

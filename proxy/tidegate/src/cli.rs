@@ -43,6 +43,11 @@ pub(crate) enum Command {
     Drain(Drain),
     /// Take back a drain.
     Undrain(DrainArgs),
+    /// Show what every drain came to, and whether one broke anything.
+    ///
+    /// Every flow that an endpoint had when its drain began is counted by how it ended. For a pipeline, after
+    /// `kubectl rollout status`: tidegate audit --since 10m --expect zero-broken
+    Audit(Audit),
     /// End one flow with a reset to both ends.
     Close(Close),
     /// Show what Tidegate is for: a rolling update under load, on this machine, in about 20 seconds.
@@ -174,6 +179,30 @@ pub(crate) struct DrainArgs {
     pub(crate) reason: String,
     #[command(flatten)]
     pub(crate) asking: Asking,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// Only drains that ended, or were on, in the last so long, such as 90s or 10m; all that are known otherwise.
+    #[arg(long, value_parser = duration)]
+    pub(crate) since: Option<Duration>,
+    /// Only those of this service, namespace/name.
+    #[arg(long)]
+    pub(crate) service: Option<String>,
+    /// Exit with 1 unless the drains were so.
+    #[arg(long, value_enum)]
+    pub(crate) expect: Option<Expectation>,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
+}
+
+/// What the drains shall have been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Expectation {
+    /// No flow was broken or cut, none came to an endpoint after its drain began, and no record is missing.
+    ZeroBroken,
+    /// The same, and no drain is still on.
+    ZeroBrokenAndDone,
 }
 
 #[derive(Debug, Args)]

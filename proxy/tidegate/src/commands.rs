@@ -74,7 +74,11 @@ pub(crate) fn close(options: &cli::Close) -> anyhow::Result<ExitCode> {
     show(options.asking.output, &answer, |answer| format!("flow {} is closed\n", answer.flow))
 }
 
-fn show<T: Serialize>(output: Output, answer: &T, table: impl Fn(&T) -> String) -> anyhow::Result<ExitCode> {
+pub(crate) fn show<T: Serialize>(
+    output: Output,
+    answer: &T,
+    table: impl Fn(&T) -> String,
+) -> anyhow::Result<ExitCode> {
     match output {
         Output::Table => print!("{}", table(answer)),
         Output::Json => println!("{}", serde_json::to_string_pretty(answer)?),
@@ -83,7 +87,7 @@ fn show<T: Serialize>(output: Output, answer: &T, table: impl Fn(&T) -> String) 
 }
 
 /// A path with those parameters that have a value.
-fn with_query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
+pub(crate) fn with_query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
     let given = parameters.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
     let pairs: Vec<_> = given.map(|(name, value)| format!("{name}={}", percent_encode(value))).collect();
     if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }

@@ -4,6 +4,7 @@
 //! threads; everything else here is small.
 
 mod admin;
+mod audit;
 mod check;
 mod cli;
 mod client;
@@ -44,6 +45,7 @@ fn execute(cli: &cli::Cli) -> ExitCode {
         cli::Command::Flows(options) => commands::flows(options),
         cli::Command::Drain(options) => commands::drain(options),
         cli::Command::Undrain(options) => commands::undrain(options),
+        cli::Command::Audit(options) => audit::run(options),
         cli::Command::Close(options) => commands::close(options),
     };
     outcome.unwrap_or_else(|error| {

@@ -163,6 +163,44 @@ pub(crate) fn drain(answer: &api::DrainAnswer) -> String {
     table(&["SERVICE", "ENDPOINT", "POD", "ADMIN", "NEW FLOWS", "FLOWS"], rows)
 }
 
+/// What drains came to.
+pub(crate) fn audit(audit: &api::Audit) -> String {
+    let rows = audit.records.iter().map(|record| {
+        let state = match (&record.ended, record.undone) {
+            (None, _) => format!("{} left", record.flows_left),
+            (Some(_), true) => "undone".to_owned(),
+            (Some(_), false) => "drained".to_owned(),
+        };
+        let counts = [
+            record.flows_at_start,
+            record.ended_by_client,
+            record.ended_by_endpoint,
+            record.shed,
+            record.cut,
+            record.broken,
+            record.ordered + record.elsewhere,
+            record.flows_after_start,
+        ];
+        let mut row = vec![
+            record.service.clone(),
+            record.endpoint.clone(),
+            record.pod.clone().unwrap_or_default(),
+            record.began.clone(),
+            format!("{:.1}s", record.took_ms as f64 / 1_000.0),
+            state,
+        ];
+        row.extend(counts.map(|count| count.to_string()));
+        row
+    });
+    table(
+        &[
+            "SERVICE", "ENDPOINT", "POD", "BEGAN", "TOOK", "STATE", "FLOWS", "CLIENT", "ENDPOINT", "SHED",
+            "CUT", "BROKEN", "OTHER", "AFTER",
+        ],
+        rows,
+    )
+}
+
 /// Columns as wide as their widest cell, two spaces between, nothing after the last.
 fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let header = header.iter().map(|cell| (*cell).to_owned()).collect();

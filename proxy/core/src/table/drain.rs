@@ -155,6 +155,14 @@ impl Service {
 }
 
 impl Table {
+    /// Every drain that is on and has flows left, with what it has come to so far.
+    pub fn drains(&self, now: Timestamp) -> Vec<DrainRecord> {
+        let entries =
+            self.services.values().flat_map(|service| service.present.values().chain(service.gone.values()));
+        let is_on = |entry: &&Entry| entry.drain.as_ref().is_some_and(|drain| drain.drained.is_none());
+        entries.filter(is_on).filter_map(|entry| entry.record(now, false)).collect()
+    }
+
     /// Looks at every endpoint's count, so that a lost [`EndpointEmptied`](crate::Event::EndpointEmptied) costs at
     /// most the time between two calls. What follows comes out of [`Table::poll_output`].
     pub fn handle_tick(&mut self, now: Timestamp) {

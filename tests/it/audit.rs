@@ -1,0 +1,90 @@
+//! The audit: what every drain came to, and the line for a pipeline.
+
+use tidegate_tests::support::{Endpoint, Proxy, Slice, api, until};
+
+use crate::setup;
+
+/// A proxy whose first endpoint has terminated, with the flows that are on it.
+fn draining(count: usize) -> (Vec<Endpoint>, Proxy, Vec<tidegate_tests::support::Connection>) {
+    let endpoints = Endpoint::greeting_group(2);
+    let proxy = setup().ready([&endpoints[0]]).start();
+    let flows = (0..count).map(|_| proxy.connect_greeted().0).collect();
+    let slice = Slice::named("web-1")
+        .with_port(endpoints[0].address().port())
+        .with(endpoints[0].in_slice().terminating())
+        .with(endpoints[1].in_slice().ready());
+    proxy.write_slice(&slice);
+    proxy.wait_for_eligible_to_be([&endpoints[1]]);
+    (endpoints, proxy, flows)
+}
+
+fn audit(proxy: &Proxy) -> api::Audit {
+    proxy.get("/v1/audit").json()
+}
+
+fn expect(proxy: &Proxy, more: &[&str], status: i32, words: &str) {
+    let output = proxy.command(&[&["audit", "--expect", "zero-broken"], more].concat());
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(status), "{text}");
+    assert!(text.contains(words), "{text}");
+}
+
+/// Every flow is in the record by how it ended, and a drain that broke nothing passes.
+#[test]
+fn a_clean_drain_is_proved_clean() {
+    let (endpoints, proxy, mut flows) = draining(5);
+    expect(&proxy, &[], 0, "5 left");
+    for flow in &mut flows {
+        flow.exchange(b"still here");
+    }
+    drop(flows);
+    until("the drain is over", || audit(&proxy).records.iter().all(|record| record.ended.is_some()));
+    let audit = audit(&proxy);
+    assert_eq!(audit.records.len(), 1, "{audit:?}");
+    let record = &audit.records[0];
+    assert_eq!(record.endpoint, endpoints[0].address().to_string());
+    let counts = (record.flows_at_start, record.ended_by_client, record.flows_left, record.flows_after_start);
+    assert_eq!(counts, (5, 5, 0, 0), "{record:?}");
+    assert!(record.broke_nothing() && !record.undone, "{record:?}");
+    assert!(record.published_after_us.is_some(), "{record:?}");
+    expect(&proxy, &[], 0, "drained");
+    expect(&proxy, &["--service", "default/other"], 0, "nothing was proved");
+    expect(&proxy, &["--since", "1h"], 1, "knows nothing of the time before");
+}
+
+/// An endpoint that resets its flows has broken them, and the pipeline hears of it.
+#[test]
+fn an_endpoint_that_resets_its_flows_fails_the_audit() {
+    let endpoints = Endpoint::group(1);
+    let proxy = setup().ready(&endpoints).start();
+    let (client, served) = proxy.connect_to(&endpoints[0]);
+    let (other, also_served) = proxy.connect_to(&endpoints[0]);
+    let slice = Slice::named("web-1")
+        .with_port(endpoints[0].address().port())
+        .with(endpoints[0].in_slice().terminating());
+    proxy.write_slice(&slice);
+    proxy.wait_for_eligible(0);
+    served.reset();
+    client.wait_for_reset();
+    drop(also_served);
+    drop(other);
+    until("the drain is over", || audit(&proxy).records.iter().all(|record| record.ended.is_some()));
+    let record = &audit(&proxy).records[0];
+    assert_eq!((record.broken, record.ended_by_client + record.ended_by_endpoint), (1, 1), "{record:?}");
+    expect(&proxy, &[], 1, "1 broken");
+}
+
+/// A drain that is taken back has a record that says so, and one that is on fails the stricter expectation.
+#[test]
+fn an_undone_drain_is_recorded_as_undone() {
+    let (endpoints, proxy, flows) = draining(2);
+    let output = proxy.command(&["audit", "--expect", "zero-broken-and-done"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    proxy.write_slice(&Slice::ready("web-1", &endpoints));
+    proxy.wait_for_eligible(2);
+    let record = &audit(&proxy).records[0];
+    assert!(record.undone && record.broke_nothing(), "{record:?}");
+    assert_eq!(record.flows_left, 2);
+    drop(flows);
+}

@@ -23,6 +23,5 @@ lint: ## Lints as CI has them.
 format: ## Format the code.
 	cargo fmt --all
 
-bench: ## Compare with HAProxy and nginx on this machine (see benches/README.md).
-	cargo build --release -p tidegate
-	cargo run --release -p tidegate-benches -- compare --tidegate target/release/tidegate
+bench: ## Compare with HAProxy, nginx and Envoy on this machine (see benches/README.md).
+	cargo run --release -p tidegate-benches -- compare

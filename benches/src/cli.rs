@@ -10,7 +10,7 @@ use crate::peers::Proxy;
 use crate::workload::Workload;
 
 /// Rounds and seconds of a whole run, and of a quick one.
-const WHOLE: (u32, u64) = (5, 2);
+const WHOLE: (u32, u64) = (5, 3);
 const QUICK: (u32, u64) = (3, 1);
 
 /// Measures Tidegate beside other proxies.
@@ -40,7 +40,7 @@ pub(crate) enum Command {
 /// What to compare, and for how long.
 #[derive(Debug, Args)]
 pub(crate) struct Compare {
-    /// Only what says most (bulk down, 64-byte trips, connections, idle flows), and fewer and shorter rounds
+    /// Only what says most (bulk down, 64-byte trips, connections, idle flows, a short rollout), and fewer and shorter rounds
     #[arg(long)]
     pub(crate) quick: bool,
 
@@ -56,7 +56,7 @@ pub(crate) struct Compare {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
 
-    /// Seconds of load in one measurement [default: 2, quick: 1]
+    /// Seconds of load in one measurement [default: 3, quick: 1]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: Option<u64>,
 
@@ -88,7 +88,7 @@ pub(crate) struct Compare {
     #[arg(long, value_name = "PATH")]
     pub(crate) envoy: Option<PathBuf>,
 
-    /// Write the report into this directory as well: report.json
+    /// Write the report into this directory as well: report.json and report.html
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
 

@@ -1,4 +1,4 @@
-//! The order of things: workloads, rounds, proxies.
+//! The order of things: workloads, rounds, proxies; then rolling updates, which are measured once.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::measure::{Options, Subject};
 use crate::peers::{self, Peer, Running, Start};
 use crate::progress::Progress;
 use crate::report::{self, Machine, Reading, Report, Table};
+use crate::rollout;
 use crate::workload::{Behind, Part, Workload};
 
 /// What every measurement needs.
@@ -56,25 +57,44 @@ pub(crate) async fn run(args: &Compare) -> anyhow::Result<Report> {
         workers: args.workers(),
         cores,
     };
-    let tables = Bench { args, endpoints: &endpoints, start }.tables(&peers).await?;
-    Ok(Report { machine: Machine::here(), run, peers, skipped, tables })
+    let bench = Bench { args, endpoints: &endpoints, start };
+    let plan = bench.plan(&peers);
+    let rollouts: Vec<&Peer> = peers.iter().filter(|peer| bench.rolls(peer)).collect();
+    let count: usize = plan.iter().map(|(_, _, peers)| peers.len()).sum();
+    let mut progress = Progress::new(u64::from(args.rounds()) * count as u64 + rollouts.len() as u64);
+    let mut tables = Vec::new();
+    for (workload, part, peers) in &plan {
+        tables.extend(bench.part(*workload, part, peers, &mut progress).await?);
+    }
+    let mut outcomes = Vec::new();
+    for peer in rollouts {
+        progress.next(&format!("rolling updates: {}", peer.proxy));
+        outcomes.extend(bench.rollout(peer).await?);
+    }
+    Ok(Report { machine: Machine::here(), run, peers, skipped, tables, rollouts: outcomes })
 }
 
 impl Bench<'_> {
-    async fn tables(&self, peers: &[Peer]) -> anyhow::Result<Vec<Table>> {
-        let mut plan: Vec<(Workload, Part, Vec<&Peer>)> = Vec::new();
+    /// All measurements of one round, in their order, with the rows that each has.
+    fn plan<'p>(&self, peers: &'p [Peer]) -> Vec<(Workload, Part, Vec<&'p Peer>)> {
+        let mut plan = Vec::new();
         for workload in self.args.workloads() {
             let peers: Vec<&Peer> = peers.iter().filter(|peer| workload.takes(peer.proxy)).collect();
             let parts = workload.parts(self.args.quick).into_iter();
             plan.extend(parts.map(|part| (workload, part, peers.clone())));
         }
-        let count: usize = plan.iter().map(|(_, _, peers)| peers.len()).sum();
-        let mut progress = Progress::new(u64::from(self.args.rounds()) * count as u64);
-        let mut tables = Vec::new();
-        for (workload, part, peers) in &plan {
-            tables.extend(self.part(*workload, part, peers, &mut progress).await?);
-        }
-        Ok(tables)
+        plan
+    }
+
+    /// Whether a proxy's endpoints are to be replaced.
+    fn rolls(&self, peer: &Peer) -> bool {
+        self.args.workloads().contains(&Workload::Rollout) && Workload::Rollout.takes(peer.proxy)
+    }
+
+    async fn rollout(&self, peer: &Peer) -> anyhow::Result<Option<rollout::Outcome>> {
+        let plan = if self.args.quick { rollout::Plan::QUICK } else { rollout::Plan::FULL };
+        let Some(command) = peer.command() else { return Ok(None) };
+        rollout::measure(peer.proxy, command, &self.start.cores, plan).await.map(Some)
     }
 
     async fn part(

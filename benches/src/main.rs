@@ -17,6 +17,7 @@ mod pattern;
 mod peers;
 mod progress;
 mod report;
+mod rollout;
 mod usage;
 mod wire;
 mod workload;

@@ -101,17 +101,34 @@ impl Subject<'_> {
         self.all_closed(&warm).await;
 
         let clients = self.clients();
+        let mut reading = self
+            .metered(per, &clients, async || {
+                load(&clients, self.options.run).await;
+                let end = Instant::now();
+                self.all_closed(&clients).await;
+                end
+            })
+            .await?;
+        reading.faults.extend(warm.faults());
+        Ok(reading)
+    }
+
+    /// Runs a load of these clients under the meters. The rate's time ends when the load says.
+    pub(crate) async fn metered(
+        &self,
+        per: Per,
+        clients: &Clients,
+        load: impl AsyncFnOnce() -> Instant,
+    ) -> anyhow::Result<Reading> {
+        let before = clients.done();
         let (proxy, machine) = self.meters()?;
         let start = Instant::now();
-        load(&clients, self.options.run).await;
-        let wall = start.elapsed();
-        self.all_closed(&clients).await;
+        let wall = load().await - start;
         let whole = start.elapsed();
         let (proxy_then, machine_then) = self.meters()?;
 
-        let done = clients.done();
-        let mut faults = warm.faults();
-        faults.extend(clients.faults());
+        let done = clients.done() - before;
+        let mut faults = clients.faults();
         if done == 0 {
             faults.push("nothing was done".to_owned());
             return Ok(Reading { faults, ..Reading::default() });
@@ -125,6 +142,11 @@ impl Subject<'_> {
             latency: clients.latency(),
             faults,
         })
+    }
+
+    /// How long a load lasts.
+    pub(crate) fn run(&self) -> Duration {
+        self.options.run
     }
 
     /// Processor time of the proxy and of the whole machine so far.

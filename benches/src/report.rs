@@ -18,6 +18,7 @@ pub(crate) use machine::{Machine, command, commit, date};
 
 use crate::cores::Cores;
 use crate::peers::{Peer, Proxy};
+use crate::rollout;
 
 /// Below this share of its core, a proxy's rate is the load's and not its own.
 pub(crate) const BUSY: f64 = 0.9;
@@ -32,6 +33,9 @@ pub(crate) struct Report {
     /// A line for each proxy that was not found.
     pub(crate) skipped: Vec<String>,
     pub(crate) tables: Vec<Table>,
+    /// What became of flows while endpoints were replaced, once for each proxy.
+    #[serde(default)]
+    pub(crate) rollouts: Vec<rollout::Outcome>,
 }
 
 /// How it was measured.
@@ -115,6 +119,7 @@ impl Report {
     /// Whether every row is.
     pub(crate) fn is_valid(&self) -> bool {
         self.tables.iter().all(|table| table.rows.iter().all(Row::is_valid))
+            && self.rollouts.iter().all(rollout::Outcome::is_valid)
     }
 
     /// Writes `report.json` into `directory`, which is made where it is missing.

@@ -1,7 +1,8 @@
 //! What is measured. Each workload is a module below this one: the load, the figures it gives, how they come about.
 //!
 //! A workload has parts, such as one for each size of a message. A part is measured with a proxy started afresh, and
-//! gives one reading for each of its tables. To add a workload: a module with `parts`, a variant of [`Workload`] and
+//! gives one reading for each of its tables. [`rollout`] stands apart: it is measured once for each proxy, in its own
+//! way, and gives outcomes. To add a workload: a module with `parts`, a variant of [`Workload`] and
 //! one of [`Load`].
 
 mod bulk;
@@ -22,6 +23,7 @@ use crate::endpoints::Kind;
 use crate::measure::Subject;
 use crate::peers::Proxy;
 use crate::report::{Reading, Table};
+use crate::rollout;
 
 /// A kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -44,6 +46,8 @@ pub(crate) enum Workload {
     Listeners,
     /// Clients that read slowly what comes fast
     Slow,
+    /// Flows while every endpoint is replaced, as a rolling update does
+    Rollout,
 }
 
 impl Workload {
@@ -59,17 +63,23 @@ impl Workload {
             Self::Endpoints => endpoints::parts(),
             Self::Listeners => listeners::parts(),
             Self::Slow => slow::parts(),
+            // It has an order of its own, and figures that no table here can hold.
+            Self::Rollout => Vec::new(),
         }
     }
 
     /// Whether a short look has it.
     pub(crate) fn is_quick(self) -> bool {
-        matches!(self, Self::Bulk | Self::Trips | Self::Connections | Self::Idle)
+        matches!(self, Self::Bulk | Self::Trips | Self::Connections | Self::Idle | Self::Rollout)
     }
 
     /// Whether a proxy has a row: how HAProxy splices matters in bulk only.
     pub(crate) fn takes(self, proxy: Proxy) -> bool {
-        self == Self::Bulk || !matches!(proxy, Proxy::HaproxySplice | Proxy::HaproxySplice1m)
+        match self {
+            Self::Bulk => true,
+            Self::Rollout => rollout::takes(proxy),
+            _ => !matches!(proxy, Proxy::HaproxySplice | Proxy::HaproxySplice1m),
+        }
     }
 }
 

@@ -87,6 +87,7 @@ fn a_report_survives_being_written() {
         peers: vec![Peer { proxy: Proxy::Nginx, binary: "/n".into(), version: "nginx 1".to_owned() }],
         skipped: vec!["envoy: skipped".to_owned()],
         tables: vec![table],
+        rollouts: Vec::new(),
     };
     let directory = tempfile::tempdir().unwrap();
     report.write(&directory.path().join("deep/er")).unwrap();

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{Report, Row, Spread, Table};
 use crate::cores::Cores;
+use crate::rollout;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,7 +27,8 @@ impl fmt::Display for Report {
         for skipped in &self.skipped {
             writeln!(f, "{skipped}")?;
         }
-        self.tables.iter().try_for_each(|table| write!(f, "\n{table}"))
+        self.tables.iter().try_for_each(|table| write!(f, "\n{table}"))?;
+        if self.rollouts.is_empty() { Ok(()) } else { write!(f, "\n{}", rollout::Table(&self.rollouts)) }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Slow readers: endpoints send as fast as they may, clients take 16 KiB fifty times a second each. What a proxy
-//! holds for a flow whose receiver is behind, and what it spends on it.
+//! Slow readers: endpoints send as fast as they may, clients take 64 KiB fifty times a second each. What a proxy
+//! holds for a flow whose receiver is behind, and what it spends on it, once all buffers on the way are full.
 
 use std::io;
 use std::sync::Arc;
@@ -18,22 +18,27 @@ use crate::report::Reading;
 use crate::usage::machine;
 
 /// Slow clients.
-const FLOWS: usize = 256;
+const FLOWS: usize = 64;
 
 /// Every client reads once in that time.
 const TURN: Duration = Duration::from_millis(20);
 
 /// Bytes of one read.
-const READ: usize = 16 * 1024;
+const READ: usize = 64 * 1024;
 
 /// A turn has so many steps, and a share of the clients in each.
 const STEPS: usize = 4;
 
 /// The receive buffer that a client asks for: what is in flight is then in the proxy and not at its client.
-const RECEIVE: u32 = 64 * 1024;
+const RECEIVE: u32 = 128 * 1024;
 
 /// What a client asks its endpoint for: more than it ever reads.
 const WANTED: u64 = 1 << 40;
+
+/// How often it is looked whether the buffers still grow, by how much they may in that time, and how often at most.
+const LOOK: Duration = Duration::from_millis(100);
+const GROWTH: u64 = 1 << 20;
+const LOOKS: usize = 100;
 
 /// The load.
 #[derive(Clone, Copy, Debug)]
@@ -56,20 +61,25 @@ pub(super) fn parts() -> Vec<Part> {
 
 impl Slow {
     pub(super) async fn measure(self, subject: &Subject<'_>) -> anyhow::Result<Vec<Reading>> {
-        let mut memory = None;
+        let clients = subject.clients();
         let (resident, buffers) = (subject.resident()?, machine::socket_buffers()?);
-        let load = async |clients: &Arc<Clients>, run| {
-            let mut readers = self.open(clients).await;
-            readers.run(clients, run).await;
-            memory = Some((subject.resident(), machine::socket_buffers()));
+        let mut readers = self.open(&clients).await;
+        full().await?;
+        let load = async || {
+            readers.run(&clients, subject.run()).await;
+            Instant::now()
         };
-        let spent = subject.spent(Per::Gigabyte, load).await?;
+        let mut spent = subject.metered(Per::Gigabyte, &clients, load).await?;
+        let (resident_then, buffers_then) = (subject.resident()?, machine::socket_buffers()?);
+        drop(readers);
+        subject.all_closed(&clients).await;
+
+        spent.faults = clients.faults();
         let each = |before: u64, after: u64| after.saturating_sub(before) as f64 / 1024.0 / self.flows as f64;
         let reading = |cost| Reading { cost, faults: spent.faults.clone(), ..Reading::default() };
-        let Some((resident_then, buffers_then)) = memory else { anyhow::bail!("the load did not run") };
-        let resident = resident.zip(resident_then?).map(|(before, after)| each(before, after));
-        let buffers = each(buffers, buffers_then?);
-        Ok(vec![spent.clone(), reading(resident), reading(Some(buffers))])
+        let resident = resident.zip(resident_then).map(|(before, after)| each(before, after));
+        let readings = [reading(resident), reading(Some(each(buffers, buffers_then)))];
+        Ok([vec![spent], readings.to_vec()].concat())
     }
 
     /// Connects all and asks for more than they will take.
@@ -92,6 +102,20 @@ impl Slow {
         }
         Readers { readers, buffer: vec![0; READ] }
     }
+}
+
+/// Waits until what endpoints send has filled the buffers on its way.
+async fn full() -> anyhow::Result<()> {
+    let mut before = machine::socket_buffers()?;
+    for _ in 0..LOOKS {
+        tokio::time::sleep(LOOK).await;
+        let after = machine::socket_buffers()?;
+        if after < before + GROWTH {
+            break;
+        }
+        before = after;
+    }
+    Ok(())
 }
 
 /// All slow clients; they close when this is dropped.

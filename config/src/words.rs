@@ -86,6 +86,7 @@ impl Words for WhenNoneReady {
 impl Words for OnRemoval {
     const WORDS: &'static [(&'static str, Self, &'static str)] = &[
         ("keep", Self::Keep, "Its flows end by themselves, or when the kernel finds their end dead."),
+        ("deadline", Self::Deadline, "Its flows are drained, like those of a terminating endpoint."),
         ("close", Self::Close, "Its flows are closed."),
     ];
 }

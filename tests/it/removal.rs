@@ -1,7 +1,7 @@
 //! Endpoints that vanish without ever having been terminating: pods that failed, forced deletions.
 
 use serde_json::json;
-use tidegate_tests::support::{Endpoint, Slice, SliceEndpoint, until};
+use tidegate_tests::support::{Endpoint, Slice, SliceEndpoint, api, until};
 
 use crate::setup;
 
@@ -36,6 +36,21 @@ fn flows_of_an_endpoint_that_vanished_are_closed_where_configured() {
     client.send(b"hello");
     served.expect(b"hello");
     assert_eq!(proxy.metrics().sum("tidegate_flows_terminated_total", &[("by", "removal")]), 1);
+}
+
+/// A17: with `onRemoval: deadline` they are drained: shed ahead of the deadline that counts from there.
+#[test]
+fn flows_of_an_endpoint_that_vanished_are_drained_where_configured() {
+    let endpoints = Endpoint::greeting_group(2);
+    let settings = json!({"onRemoval": "deadline", "drain": {"deadline": "1s", "quiet": "20ms"}});
+    let proxy = setup().web(settings).ready([&endpoints[0]]).start();
+    let (mut flow, _) = proxy.connect_greeted();
+    proxy.write_slice(&Slice::ready("web-1", [&endpoints[1]]));
+    flow.expect_end();
+    drop(flow);
+    until("it is counted as shed", || proxy.terminated("shed", "data") == 1);
+    let audit: api::Audit = proxy.get("/v1/audit").json();
+    assert!(audit.records[0].why.contains("without having been terminating"), "{audit:?}");
 }
 
 /// A17, D1: with `onRemoval: close` the flows of an endpoint that went by way of terminating are still left alone: it

@@ -32,6 +32,9 @@ pub enum OnRemoval {
     /// Nothing: they end by themselves, or when the kernel finds their end dead.
     #[default]
     Keep,
+    /// They are drained, as if the endpoint had been terminating: a deadline that counts from a drain's beginning holds
+    /// for them.
+    Deadline,
     /// They are closed.
     Close,
 }

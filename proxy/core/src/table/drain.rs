@@ -49,12 +49,22 @@ impl Entry {
         }
     }
 
-    /// Begins the drain of an endpoint that goes: it was terminating, though perhaps nobody saw it so until it went.
-    pub(super) fn drain_at_leaving(&mut self, flows: u64, now: Timestamp) -> Option<Notice> {
+    /// Begins the drain of an endpoint that goes: it was terminating, though perhaps nobody saw it so until it went, or
+    /// its service wants the flows of any endpoint that goes drained.
+    pub(super) fn drain_at_leaving(
+        &mut self,
+        flows: u64,
+        was_terminating: bool,
+        now: Timestamp,
+    ) -> Option<Notice> {
         if flows == 0 || self.drain.is_some() {
             return None;
         }
-        let why = self.slice_says_terminating();
+        let why = if was_terminating {
+            self.slice_says_terminating()
+        } else {
+            String::from("gone from all slices without having been terminating")
+        };
         let flows = self.begin_drain(why.clone(), now);
         Some(Notice::DrainBegan { endpoint: Arc::clone(&self.endpoint), why, flows })
     }

@@ -32,6 +32,7 @@ use crate::{
     name::ServicePort,
     output::{Notice, Output},
     pick::{PickSet, Weighted},
+    settings::OnRemoval,
     snapshot::{ServiceSnapshot, Snapshot},
     time::Timestamp,
 };
@@ -210,8 +211,9 @@ impl Service {
         // Closed already, so this can only fall, and zero is final.
         let flows = endpoint.admission().flows();
         let mut notices = Vec::new();
-        if was_terminating {
-            notices.extend(entry.drain_at_leaving(flows, now));
+        let drains = !by_reload && self.settings.on_removal == OnRemoval::Deadline;
+        if was_terminating || drains {
+            notices.extend(entry.drain_at_leaving(flows, was_terminating, now));
         }
         notices.extend(entry.check_drained(now));
         notices.push(Notice::EndpointRemoved { endpoint: Arc::clone(&endpoint), flows, was_terminating });

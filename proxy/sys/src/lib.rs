@@ -10,6 +10,7 @@ pub mod limits;
 pub mod listen;
 pub mod pipe;
 pub mod priority;
+pub mod rights;
 pub mod socket;
 
 pub use clock::coarse_time;

@@ -1,0 +1,174 @@
+//! A connection between the two processes: whole messages, one after the other, each within a time.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use tidegate_sys::rights;
+
+use crate::{
+    frame::{self, FrameError, HEADER, Header},
+    message::Message,
+};
+
+/// A connection.
+#[derive(Debug)]
+pub struct Channel {
+    stream: UnixStream,
+}
+
+/// A message that has come.
+#[derive(Debug)]
+pub struct Received {
+    /// What it says.
+    pub message: Message,
+    /// The bytes behind it.
+    pub bytes: Vec<u8>,
+    /// The descriptors with it.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// Why there is no message.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// The other side is gone.
+    #[error("the other process has gone")]
+    Ended,
+    /// It said nothing in time.
+    #[error("the other process said nothing for {0:?}")]
+    Silent(Duration),
+    /// What came is no message.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A message came with fewer or more descriptors than it says.
+    #[error("a message came with {got} descriptors and says {said}")]
+    Descriptors {
+        /// How many it says.
+        said: usize,
+        /// How many came.
+        got: usize,
+    },
+    /// The other side belongs to somebody else.
+    #[error("the other process belongs to user {found}, this one to user {own}")]
+    User {
+        /// Whose it is.
+        found: u32,
+        /// Who this is.
+        own: u32,
+    },
+    /// The kernel refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Channel {
+    /// Takes a connection over. Both sides must belong to the same user; root may be the other one.
+    pub fn new(stream: UnixStream, own: u32) -> Result<Self, ChannelError> {
+        stream.set_nonblocking(false)?;
+        let (found, _) = rights::peer(&stream)?;
+        if found == own || found == 0 { Ok(Self { stream }) } else { Err(ChannelError::User { found, own }) }
+    }
+
+    /// Connects.
+    pub fn connect(path: &Path, own: u32) -> Result<Self, ChannelError> {
+        Self::new(UnixStream::connect(path)?, own)
+    }
+
+    /// The process at the other end.
+    pub fn process(&self) -> Option<u32> {
+        rights::peer(&self.stream).ok().and_then(|(_, process)| u32::try_from(process).ok())
+    }
+
+    /// Says something.
+    pub fn say(&self, message: &Message, limit: Duration) -> Result<(), ChannelError> {
+        self.say_with(message, &[], &[], limit)
+    }
+
+    /// Says something with bytes behind it and descriptors with it, within `limit`.
+    pub fn say_with(
+        &self,
+        message: &Message,
+        bytes: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        limit: Duration,
+    ) -> Result<(), ChannelError> {
+        let until = Instant::now() + limit;
+        let frame = frame::encode(message, bytes, descriptors.len())?;
+        let (mut sent, mut descriptors) = (0, descriptors);
+        while sent < frame.len() {
+            self.stream.set_write_timeout(Some(left(until, limit)?))?;
+            match rights::send_with(&self.stream, &frame[sent..], descriptors) {
+                Ok(length) => {
+                    sent += length;
+                    descriptors = &[];
+                }
+                Err(error) => failed(error, limit)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a message, within `limit`.
+    pub fn hear(&self, limit: Duration) -> Result<Received, ChannelError> {
+        let until = Instant::now() + limit;
+        let mut descriptors = Vec::new();
+        let mut header = [0; HEADER];
+        self.fill(&mut header, &mut descriptors, until, limit)?;
+        let header = Header::decode(&header)?;
+        let mut body = vec![0; header.body()];
+        self.fill(&mut body, &mut descriptors, until, limit)?;
+        if descriptors.len() != header.descriptors {
+            return Err(ChannelError::Descriptors { said: header.descriptors, got: descriptors.len() });
+        }
+        let (message, bytes) = frame::decode(&header, body)?;
+        Ok(Received { message, bytes, descriptors })
+    }
+
+    fn fill(
+        &self,
+        mut buffer: &mut [u8],
+        descriptors: &mut Vec<OwnedFd>,
+        until: Instant,
+        limit: Duration,
+    ) -> Result<(), ChannelError> {
+        while !buffer.is_empty() {
+            self.stream.set_read_timeout(Some(left(until, limit)?))?;
+            match rights::receive_with(&self.stream, buffer, descriptors) {
+                Ok(0) => return Err(ChannelError::Ended),
+                Ok(length) => buffer = &mut buffer[length..],
+                Err(error) => failed(error, limit)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// The time that is left; a socket takes no timeout of zero.
+fn left(until: Instant, limit: Duration) -> Result<Duration, ChannelError> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(ChannelError::Silent(limit)) } else { Ok(left) }
+}
+
+/// What an error means; nothing, where the call is to be made again.
+fn failed(error: io::Error, limit: Duration) -> Result<(), ChannelError> {
+    match error.kind() {
+        io::ErrorKind::Interrupted => Ok(()),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Err(ChannelError::Silent(limit)),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Err(ChannelError::Ended),
+        _ => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

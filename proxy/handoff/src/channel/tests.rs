@@ -1,0 +1,54 @@
+use std::{io::Write, thread};
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn pair() -> (Channel, Channel) {
+    let (here, there) = UnixStream::pair().unwrap();
+    let (own, _) = rights::peer(&here).unwrap();
+    (Channel::new(here, own).unwrap(), Channel::new(there, own).unwrap())
+}
+
+/// A message that is longer than the socket's buffer, with descriptors.
+#[test]
+fn long_messages_cross_whole() {
+    let (here, there) = pair();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|number| number as u8).collect();
+    let told = bytes.clone();
+    let teller = thread::spawn(move || {
+        let socket = here.socket();
+        here.say_with(&Message::Held { batch: 4 }, &told, &[socket; 253], LIMIT).unwrap();
+        here.say(&Message::Ready, LIMIT).unwrap();
+        here.hear(LIMIT).unwrap_err()
+    });
+    let heard = there.hear(LIMIT).unwrap();
+    assert_eq!((heard.message, heard.descriptors.len()), (Message::Held { batch: 4 }, 253));
+    assert!(heard.bytes == bytes);
+    assert_eq!(there.hear(LIMIT).unwrap().message, Message::Ready);
+    drop((heard.descriptors, there));
+    assert!(matches!(teller.join().unwrap(), ChannelError::Ended));
+}
+
+#[test]
+fn silence_has_a_limit() {
+    let (here, _there) = pair();
+    let limit = Duration::from_millis(20);
+    assert!(matches!(here.hear(limit), Err(ChannelError::Silent(_))));
+}
+
+#[test]
+fn garbage_is_refused() {
+    let (here, there) = pair();
+    (&there.stream).write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").unwrap();
+    assert!(matches!(here.hear(LIMIT), Err(ChannelError::Frame(FrameError::Magic))));
+}
+
+#[test]
+fn strangers_are_refused() {
+    let (here, _there) = UnixStream::pair().unwrap();
+    let (own, _) = rights::peer(&here).unwrap();
+    let refused = Channel::new(here, own.wrapping_add(1));
+    // Root is let in everywhere, and a test may run as root.
+    assert_eq!(refused.is_err(), own != 0);
+}

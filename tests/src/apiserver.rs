@@ -1,4 +1,5 @@
-//! A double of the Kubernetes API server: in the test's process, on a loopback address of its own, over plain HTTP.
+//! A double of the Kubernetes API server: in the test's process, on a loopback address of its own, over
+//! HTTP/1.1, plain or with TLS.
 //!
 //! It stores objects as JSON, lists them (pages, resourceVersions, selectors), streams their changes, takes writes with
 //! the conflicts and the validation that matter here, and does wrong what a test asks it to. What the real server says
@@ -6,7 +7,7 @@
 //! them.
 //!
 //! Not here: authorization (a test plans a 403), admission, controllers (a test writes what they would write),
-//! `managedFields` (ownership is kept, and not shown), JSON patches, protobuf, TLS.
+//! `managedFields` (ownership is kept, and not shown), JSON patches, protobuf, client certificates.
 //!
 //! Where to go next: [`ApiServer`] is what tests hold, [`Fault`] what can go wrong with a request, [`Streams`] what can
 //! be done to running watches, [`Recording`] the replay of fixtures.
@@ -30,6 +31,7 @@ mod store;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod validate;
 
 use std::{
@@ -52,6 +54,7 @@ use shared::Shared;
 use status::Refusal;
 use store::{Key, revision_of};
 use stream::{Tell, line};
+use tls::Identity;
 
 pub use call::{Call, Calls, Verb};
 pub use fault::Fault;
@@ -81,10 +84,22 @@ pub struct Streams<'a> {
 impl ApiServer {
     /// Starts an empty server.
     pub fn start() -> Self {
+        Self::start_so(false)
+    }
+
+    /// Starts an empty server that speaks TLS.
+    pub fn start_with_tls() -> Self {
+        Self::start_so(true)
+    }
+
+    fn start_so(is_secure: bool) -> Self {
         // Its port is taken again after an outage: on an address of its own nobody takes it meanwhile.
         let listener = TcpListener::bind(free_address(0)).expect("an address of its own is free");
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared::new());
+        if is_secure {
+            shared.state().identity = Some(Identity::make(address.ip()));
+        }
         let (listening, wanted) = watch::channel(true);
         let (now, is_listening) = watch::channel(true);
         let (end, ended) = oneshot::channel();
@@ -109,12 +124,24 @@ impl ApiServer {
 
     /// Writes a kubeconfig file that leads here, without credentials.
     pub fn write_kubeconfig(&self, directory: &Path) -> PathBuf {
-        kubeconfig::write(directory, self.address, &Credentials::None)
+        self.write_kubeconfig_for(directory, &Credentials::None)
     }
 
     /// Writes a kubeconfig file that leads here with the token in a file.
     pub fn write_kubeconfig_with_token(&self, directory: &Path, token_file: &Path) -> PathBuf {
-        kubeconfig::write(directory, self.address, &Credentials::TokenFile(token_file))
+        self.write_kubeconfig_for(directory, &Credentials::TokenFile(token_file))
+    }
+
+    fn write_kubeconfig_for(&self, directory: &Path, credentials: &Credentials<'_>) -> PathBuf {
+        let state = self.shared.state();
+        let authority = state.identity.as_ref().map(|identity| identity.authority.as_str());
+        kubeconfig::write(directory, self.address, authority, credentials)
+    }
+
+    /// From here on new connections are met with a certificate of another authority; a kubeconfig that is written
+    /// after this knows it.
+    pub fn change_authority(&self) {
+        self.shared.state().identity = Some(Identity::make(self.address.ip()));
     }
 
     // Objects.

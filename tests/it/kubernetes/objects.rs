@@ -112,15 +112,16 @@ fn garbage_in_the_stream_is_survived() {
 #[test]
 fn burst_of_updates_is_coalesced() {
     const UPDATES: usize = 10_000;
+    const SLICES: usize = 50;
     let endpoints = Endpoint::greeting_group(2);
     let (api, proxy) = with_ready([&endpoints[0]]);
-    for number in 0..20 {
-        put(&api, &filler(number, false));
-    }
-    until("the whole service is known", || proxy.endpoints().len() == 20 * 50 + 1);
+    let states =
+        [false, true].map(|serving| (0..SLICES).map(|number| filler(number, serving)).collect::<Vec<_>>());
+    states[0].iter().for_each(|slice| put(&api, slice));
+    until("the whole service is known", || proxy.endpoints().len() == SLICES * ENDPOINTS + 1);
     let (clients, before) = (Clients::of(&proxy), proxy.status().generation);
     for update in 0..UPDATES {
-        put(&api, &filler(update % 20, update / 20 % 2 == 0));
+        put(&api, &states[(update / SLICES + 1) % 2][update % SLICES]);
     }
     put(&api, &Slice::ready("web-1", [&endpoints[1]]));
     proxy.wait_for_eligible_to_be([&endpoints[1]]);
@@ -130,9 +131,12 @@ fn burst_of_updates_is_coalesced() {
     proxy.expect_all_on(&endpoints[1]);
 }
 
+/// How many endpoints a filler has.
+const ENDPOINTS: usize = 20;
+
 /// One of many slices of `web`, with endpoints that are not ready; serving or not.
 fn filler(number: usize, serving: bool) -> Slice {
-    (0..50).fold(Slice::named(&format!("filler-{number}")).with_port(9), |slice, endpoint| {
+    (0..ENDPOINTS).fold(Slice::named(&format!("filler-{number}")).with_port(9), |slice, endpoint| {
         let address = format!("198.18.{number}.{endpoint}").parse().unwrap();
         let line = SliceEndpoint::at(address)
             .pod(&format!("pod-{number}-{endpoint}"), &format!("{number}-{endpoint}"));
@@ -150,7 +154,7 @@ fn huge_object_is_read() {
     huge["metadata"]["managedFields"] =
         json!([{"manager": "m", "fieldsV1": {"f:filling": "y".repeat(1024 * 1024)}}]);
     let lines = huge["endpoints"].as_array().unwrap().clone();
-    huge["endpoints"] = Value::Array((0..20).flat_map(|_| lines.clone()).collect());
+    huge["endpoints"] = Value::Array((0..50).flat_map(|_| lines.clone()).collect());
     api.put(&huge);
     until("it is known", || proxy.status().source.unwrap().slices == 2);
     proxy.expect_all_on(&endpoint);

@@ -125,6 +125,13 @@ replays! {
     apiserver_restart: "apiserver-restart";
 }
 
+/// A flow of a client that comes and goes.
+struct Opened {
+    began: Instant,
+    greeted: Instant,
+    endpoint: SocketAddr,
+}
+
 /// D1, A5, B3: a rolling update of three pods, as recorded, under live flows and a steady stream of new ones: no flow
 /// breaks, and no new flow goes to an endpoint later than 100 ms after the event arrived that says it is not ready.
 #[test]
@@ -135,7 +142,7 @@ fn rolling_update_breaks_no_flow_and_sends_no_new_one_astray() {
     let used: BTreeSet<_> = pinned.iter().map(|(_, endpoint)| *endpoint).collect();
     assert_eq!(used, ready(&api), "every pod has live flows when the update begins");
 
-    let opened: Arc<Mutex<Vec<(Instant, SocketAddr)>>> = Arc::default();
+    let opened: Arc<Mutex<Vec<Opened>>> = Arc::default();
     let ending = Arc::new(AtomicBool::new(false));
     let clients = thread::spawn({
         let (opened, ending, address) = (Arc::clone(&opened), Arc::clone(&ending), proxy.address("web"));
@@ -144,8 +151,8 @@ fn rolling_update_breaks_no_flow_and_sends_no_new_one_astray() {
                 let began = Instant::now();
                 let mut client = Connection::open(address);
                 let endpoint = client.greeting();
+                opened.lock().unwrap().push(Opened { began, greeted: Instant::now(), endpoint });
                 client.exchange(b"short");
-                opened.lock().unwrap().push((began, endpoint));
             }
         }
     });
@@ -167,20 +174,17 @@ fn rolling_update_breaks_no_flow_and_sends_no_new_one_astray() {
     clients.join().expect("no new flow was refused or broken");
 
     let opened = opened.lock().unwrap();
-    for (began, endpoint) in opened.iter() {
-        // Every state that was in force at the moment, or may still have been.
-        let later = states.iter().skip(1).map(|(since, _)| Some(*since)).chain([None]);
-        let allowed = states.iter().zip(later).any(|((since, ready), until)| {
-            let is_past = until.is_some_and(|until| *began > until + IN_FORCE);
-            // A flow that began before an event may be picked after it.
-            let is_to_come = *since > *began + IN_FORCE;
-            !is_past && !is_to_come && ready.contains(endpoint)
+    for Opened { began, greeted, endpoint } in opened.iter() {
+        // Every state that was in force at some moment between, or may still have been.
+        let ends = states.iter().skip(1).map(|(since, _)| *since + IN_FORCE).map(Some).chain([None]);
+        let allowed = states.iter().zip(ends).any(|((since, ready), end)| {
+            since <= greeted && end.is_none_or(|end| *began <= end) && ready.contains(endpoint)
         });
         assert!(allowed, "a flow went to {endpoint}, which was not ready");
     }
     let last = &states.last().unwrap().1;
     assert!(used.is_disjoint(last), "every pod was replaced");
-    let after: BTreeSet<_> = opened.iter().map(|(_, endpoint)| *endpoint).collect();
+    let after: BTreeSet<_> = opened.iter().map(|flow| flow.endpoint).collect();
     assert!(last.is_subset(&after), "every new pod was used");
     pinned.iter_mut().for_each(|(flow, _)| flow.exchange(b"still here"));
     // What has ended has ended well, and the proxy's own figure agrees.

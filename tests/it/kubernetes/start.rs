@@ -59,6 +59,17 @@ fn first_list_is_waited_for_whatever_happens_to_it() {
     assert_eq!(early.greeting(), endpoint.address());
 }
 
+/// D11: a proxy that starts asks for what is newest, and not for what some replica happens to have.
+#[test]
+fn first_list_is_a_fresh_one() {
+    let endpoint = Endpoint::greeting();
+    let (api, _proxy) = super::with_ready([&endpoint]);
+    let list = api.wait_for_call("a list", |call| call.is(Verb::List, ENDPOINT_SLICES));
+    assert_eq!(list.parameter("resourceVersion"), "");
+    let watch = api.wait_for_call("a watch", |call| call.is(Verb::Watch, ENDPOINT_SLICES));
+    assert_eq!(watch.parameter("resourceVersion"), api.revision().to_string());
+}
+
 /// B5, A12: a complete list without a slice is an answer: the proxy is ready, and refuses clients.
 #[test]
 fn empty_list_is_complete() {

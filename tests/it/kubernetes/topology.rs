@@ -1,4 +1,5 @@
-//! A19, A26: this node's zone comes from its Node object, and what it chooses concerns new flows alone.
+//! A19, A26: this node's zone comes from its Node object, and what it chooses concerns new flows alone. A25: a node that
+//! shuts down.
 
 use serde_json::{Value, json};
 use tidegate_tests::{
@@ -6,7 +7,7 @@ use tidegate_tests::{
     support::{Endpoint, Slice},
 };
 
-use super::{following, put};
+use super::{following, put, with_ready};
 
 fn node(zone: Option<&str>) -> Value {
     let mut node = json!({
@@ -59,5 +60,22 @@ fn zone_label_chooses_for_new_flows_alone() {
     flows.iter_mut().for_each(|(flow, _)| flow.exchange(b"still here"));
     // A node that is deleted is no reason to move anybody.
     api.remove(NODES, "", "node-1");
+    flows.iter_mut().for_each(|(flow, _)| flow.exchange(b"still here"));
+}
+
+/// A25, C5: a node shuts down gracefully. Its endpoint stays ready in the slice, and never terminates, while its process
+/// takes no connection any more; some time later it vanishes. New flows are connected elsewhere from the first one on,
+/// and flows that exist are left alone.
+#[test]
+fn endpoint_of_a_node_that_shuts_down_costs_no_client() {
+    let endpoints = Endpoint::greeting_group(2);
+    let (api, proxy) = with_ready(&endpoints);
+    let mut flows: Vec<_> = (0..16).map(|_| proxy.connect_greeted()).collect();
+    assert!(flows.iter().any(|(_, endpoint)| *endpoint == endpoints[0].address()));
+    endpoints[0].close();
+    proxy.expect_all_on(&endpoints[1]);
+    put(&api, &Slice::ready("web-1", [&endpoints[1]]));
+    proxy.wait_for_eligible_to_be([&endpoints[1]]);
+    proxy.expect_all_on(&endpoints[1]);
     flows.iter_mut().for_each(|(flow, _)| flow.exchange(b"still here"));
 }

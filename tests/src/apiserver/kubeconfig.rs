@@ -16,16 +16,29 @@ pub(super) enum Credentials<'a> {
     TokenFile(&'a Path),
 }
 
-/// Writes the file into a directory.
-pub(super) fn write(directory: &Path, address: SocketAddr, credentials: &Credentials<'_>) -> PathBuf {
+/// Writes the file into a directory, and the certificate authority that it names beside it.
+pub(super) fn write(
+    directory: &Path,
+    address: SocketAddr,
+    authority: Option<&str>,
+    credentials: &Credentials<'_>,
+) -> PathBuf {
     let user: Value = match credentials {
         Credentials::None => json!({}),
         Credentials::TokenFile(path) => json!({"tokenFile": path}),
     };
+    let cluster = match authority {
+        None => json!({"server": format!("http://{address}")}),
+        Some(authority) => {
+            let path = directory.join("ca.pem");
+            fs::write(&path, authority).expect("the test's directory can be written to");
+            json!({"server": format!("https://{address}"), "certificate-authority": path})
+        }
+    };
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "double", "cluster": {"server": format!("http://{address}")}}],
+        "clusters": [{"name": "double", "cluster": cluster}],
         "users": [{"name": "double", "user": user}],
         "contexts": [{"name": "double", "context": {"cluster": "double", "user": "double"}}],
         "current-context": "double",

@@ -1,4 +1,4 @@
-//! Connections and requests: HTTP/1.1, tokens, and the faults that a test has planned.
+//! Connections and requests: HTTP/1.1, TLS, tokens, and the faults that a test has planned.
 
 use std::{collections::BTreeMap, net::TcpListener as StdListener, sync::Arc, time::Instant};
 
@@ -13,7 +13,12 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::mpsc,
+    task::JoinSet,
+};
 
 use super::{
     body::{AnswerBody, Cut, Streamed},
@@ -35,13 +40,26 @@ pub(super) async fn serve(listener: StdListener, shared: Arc<Shared>) {
         // Out of descriptors the test has failed anyway.
         let (stream, _) = listener.accept().await.expect("the test's server can accept");
         let shared = Arc::clone(&shared);
+        let acceptor = shared.state().identity.as_ref().map(|identity| identity.acceptor.clone());
         connections.spawn(async move {
-            let service = service_fn(|request| answer(Arc::clone(&shared), request));
-            // A client that goes, or a connection that a fault cuts, is nobody's concern.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            match acceptor {
+                None => converse(stream, shared).await,
+                // A client that does not like the certificate says so in the handshake, and goes.
+                Some(acceptor) => {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        converse(stream, shared).await;
+                    }
+                }
+            }
         });
         while connections.try_join_next().is_some() {}
     }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: Arc<Shared>) {
+    let service = service_fn(|request| answer(Arc::clone(&shared), request));
+    // A client that goes, or a connection that a fault cuts, is nobody's concern.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Cut> {

@@ -8,17 +8,15 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{call::Call, fault::Plan, store::Store, stream::Running};
+use super::{call::Call, fault::Plan, store::Store, stream::Running, tls::Identity};
 
 /// Everything behind one lock, and the news that the store has changed.
-#[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
     revision: watch::Sender<u64>,
 }
 
 /// What is behind the lock.
-#[derive(Debug)]
 pub(super) struct State {
     pub(super) store: Store,
     pub(super) plan: Plan,
@@ -29,6 +27,8 @@ pub(super) struct State {
     /// Watches may begin with the state (`sendInitialEvents`).
     pub(super) has_watch_list: bool,
     pub(super) bookmarks_every: Duration,
+    /// None where it speaks plain HTTP.
+    pub(super) identity: Option<Identity>,
 }
 
 impl Shared {
@@ -44,6 +44,7 @@ impl Shared {
             streams: Vec::new(),
             has_watch_list: true,
             bookmarks_every: Duration::from_secs(60),
+            identity: None,
         };
         Self { state: Mutex::new(state), revision }
     }

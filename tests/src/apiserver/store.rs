@@ -366,14 +366,17 @@ pub(super) fn revision_of(object: &Value) -> Option<u64> {
 
 /// Nothing differs; a write that changes nothing makes no new resourceVersion.
 fn is_same(known: &Value, next: &Value) -> bool {
-    let plain = |object: &Value| {
-        let mut object = object.clone();
-        if let Some(metadata) = object["metadata"].as_object_mut() {
-            metadata.retain(|field, _| field != "resourceVersion" && field != "generation");
-        }
-        object
-    };
-    plain(known) == plain(next)
+    fn differs(known: &Value, next: &Value, besides: &[&str]) -> bool {
+        let (Some(known), Some(next)) = (known.as_object(), next.as_object()) else { return known != next };
+        let of = |one: &Map<String, Value>, other: &Map<String, Value>| {
+            one.iter().any(|(field, value)| {
+                !besides.contains(&field.as_str()) && other.get(field).is_none_or(|other| other != value)
+            })
+        };
+        of(known, next) || of(next, known)
+    }
+    !differs(known, next, &["metadata"])
+        && !differs(&known["metadata"], &next["metadata"], &["resourceVersion", "generation"])
 }
 
 fn is_without_finalizers(object: &Value) -> bool {

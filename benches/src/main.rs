@@ -11,6 +11,7 @@ mod cli;
 mod compare;
 mod cores;
 mod endpoints;
+mod html;
 mod load;
 mod measure;
 mod pattern;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use machine::{Machine, command, commit, date};
 
 use crate::cores::Cores;
+use crate::html;
 use crate::peers::{Peer, Proxy};
 use crate::rollout;
 
@@ -122,12 +123,14 @@ impl Report {
             && self.rollouts.iter().all(rollout::Outcome::is_valid)
     }
 
-    /// Writes `report.json` into `directory`, which is made where it is missing.
+    /// Writes `report.json` and `report.html` into `directory`, which is made where it is missing.
     pub(crate) fn write(&self, directory: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let path = directory.join("report.json");
         let json = serde_json::to_string_pretty(self).context("cannot write JSON")?;
-        fs::write(&path, json + "\n").with_context(|| format!("cannot write {}", path.display()))
+        fs::write(&path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        let path = directory.join("report.html");
+        fs::write(&path, html::render(self)).with_context(|| format!("cannot write {}", path.display()))
     }
 }
 

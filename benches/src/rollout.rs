@@ -83,7 +83,9 @@ use self::processes::{Look, Most, look};
 use crate::cores::Cores;
 use crate::peers::Proxy;
 
-pub(crate) use outcome::{Outcome, Table};
+#[cfg(test)]
+pub(crate) use outcome::{Course, Ends, Misplaced, Spread};
+pub(crate) use outcome::{FIGURES, Outcome, Table, title};
 pub(crate) use plan::Plan;
 
 /// How much longer than planned a measurement may take.

@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::processes::Look;
 use crate::peers::Proxy;
 
-pub(crate) use table::Table;
+pub(crate) use table::{FIGURES, Table, title};
 
 /// What went wrong is kept in words so many times; the counts have all of it.
 const WORDS: usize = 8;

@@ -211,6 +211,8 @@ fn setting_texts(settings: &ServiceSettings) -> [(&'static str, String); 11] {
         user_timeout,
         dead_peer_timeout,
         drain,
+        local_only: _,
+        source_ranges: _,
     } = settings;
     let DrainSettings { deadline, margin, window, quiet, max_per_second } = *drain;
     let drain = format!(

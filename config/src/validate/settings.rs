@@ -51,6 +51,9 @@ impl Check<'_> {
                 .value(block.dead_peer_timeout, format!("{at}.deadPeerTimeout"))
                 .map_or(base.dead_peer_timeout, |timeout| timeout.0),
             drain: self.drain(block.drain.as_ref(), at, base.drain),
+            // Services ask for these, not the file.
+            local_only: base.local_only,
+            source_ranges: base.source_ranges.clone(),
         }
     }
 

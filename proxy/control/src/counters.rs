@@ -14,6 +14,8 @@ pub enum EventKind {
     Services,
     /// Where this process runs.
     Node,
+    /// Which nodes are going away.
+    NodesLeaving,
     /// A complete list of slices.
     SlicesListed,
     /// One slice, new or changed.
@@ -82,9 +84,10 @@ pub struct ControlCounters {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Services,
         Self::Node,
+        Self::NodesLeaving,
         Self::SlicesListed,
         Self::SliceApplied,
         Self::SliceDeleted,
@@ -99,6 +102,7 @@ impl EventKind {
         match self {
             Self::Services => "services",
             Self::Node => "node",
+            Self::NodesLeaving => "nodes_leaving",
             Self::SlicesListed => "slices_listed",
             Self::SliceApplied => "slice_applied",
             Self::SliceDeleted => "slice_deleted",
@@ -114,6 +118,7 @@ impl EventKind {
         match event {
             Event::ServicesConfigured(_) => Self::Services,
             Event::NodeIs { .. } => Self::Node,
+            Event::NodesLeaving(_) => Self::NodesLeaving,
             Event::SlicesListed(_) => Self::SlicesListed,
             Event::SliceApplied(_) => Self::SliceApplied,
             Event::SliceDeleted(_) => Self::SliceDeleted,

@@ -1,6 +1,6 @@
 //! What the table is told.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{collections::BTreeSet, string::String, sync::Arc, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 
 use crate::{
@@ -24,6 +24,9 @@ pub enum Event {
         /// The node's zone.
         zone: Option<Arc<str>>,
     },
+    /// The nodes that are going away, all of them: their endpoints take no new flows although their slices may still
+    /// say ready, unless that would leave none.
+    NodesLeaving(BTreeSet<Arc<str>>),
     /// A complete list: slices that it lacks are gone. The first one ends the time before the first sync (B5).
     SlicesListed(Vec<Slice>),
     /// One slice is new or has changed.

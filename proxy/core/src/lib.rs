@@ -20,6 +20,7 @@ pub mod event;
 pub mod name;
 pub mod output;
 pub mod pick;
+pub mod ranges;
 pub mod rng;
 #[cfg(test)]
 mod sample;
@@ -41,6 +42,7 @@ pub use event::{EndpointSelector, Event, FixedEndpoint, ServiceConfig};
 pub use name::{PortName, ServiceName, ServicePort, SliceName};
 pub use output::{Notice, Output};
 pub use pick::{FlowKey, PickState, Refusal};
+pub use ranges::{SourceRange, SourceRanges};
 pub use rng::Rng;
 pub use settings::{
     DrainDeadline, DrainSettings, Keepalive, OnRemoval, Policy, ServiceSettings, WhenNoneReady,

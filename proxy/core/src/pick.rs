@@ -39,6 +39,8 @@ pub struct PickState {
 pub enum Refusal {
     /// The source has not given a complete list yet.
     NotSynced,
+    /// The service does not take this client.
+    NotAllowed,
     /// No endpoint is eligible.
     NoneReady,
     /// Every eligible endpoint was tried.

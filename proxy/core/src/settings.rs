@@ -1,6 +1,9 @@
 //! A service's settings, with the defaults that the configuration documents.
 
+use alloc::sync::Arc;
 use core::time::Duration;
+
+use crate::ranges::SourceRanges;
 
 /// How an endpoint is picked among the eligible ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -121,6 +124,10 @@ pub struct ServiceSettings {
     pub dead_peer_timeout: Option<Duration>,
     /// What ends the flows of a draining endpoint.
     pub drain: DrainSettings,
+    /// Only endpoints on this node (traffic policy Local).
+    pub local_only: bool,
+    /// The clients that are taken; `None` for everybody.
+    pub source_ranges: Option<Arc<SourceRanges>>,
 }
 
 impl Default for ServiceSettings {
@@ -137,6 +144,8 @@ impl Default for ServiceSettings {
             user_timeout: None,
             dead_peer_timeout: Some(Duration::from_secs(10)),
             drain: DrainSettings::default(),
+            local_only: false,
+            source_ranges: None,
         }
     }
 }

@@ -110,6 +110,9 @@ impl ServiceSnapshot {
         rng: &mut Rng,
         now: Timestamp,
     ) -> Result<Permit, Refusal> {
+        if self.settings.source_ranges.as_ref().is_some_and(|ranges| !ranges.allows(key.client)) {
+            return Err(Refusal::NotAllowed);
+        }
         if !self.synced {
             return Err(Refusal::NotSynced);
         }

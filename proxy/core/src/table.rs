@@ -100,9 +100,15 @@ impl Table {
         match event {
             Event::ServicesConfigured(services) => self.configure(services),
             Event::NodeIs { name, zone } => {
-                let place = Place { node: name, zone };
-                if self.place != place {
-                    self.place = place;
+                let place = &mut self.place;
+                if (&place.node, &place.zone) != (&name, &zone) {
+                    (place.node, place.zone) = (name, zone);
+                    self.touch_every_service();
+                }
+            }
+            Event::NodesLeaving(nodes) => {
+                if self.place.leaving != nodes {
+                    self.place.leaving = nodes;
                     self.touch_every_service();
                 }
             }

@@ -13,6 +13,8 @@ pub enum Party {
     Endpoint,
     /// Tidegate refused it, because there was no endpoint for it.
     NoEndpoint,
+    /// Tidegate refused it, because the service does not take this client (loadBalancerSourceRanges).
+    Denied,
     /// Tidegate, for want of a local resource (descriptors, ports, memory).
     Resource,
     /// A timeout that was configured (idle).
@@ -55,11 +57,12 @@ pub struct Termination {
 
 impl Party {
     /// Every party, in the order of [`Party::index`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Normal,
         Self::Client,
         Self::Endpoint,
         Self::NoEndpoint,
+        Self::Denied,
         Self::Resource,
         Self::Timeout,
         Self::Removal,
@@ -81,6 +84,7 @@ impl Party {
             Self::Client => 'C',
             Self::Endpoint => 'S',
             Self::NoEndpoint => 'N',
+            Self::Denied => 'P',
             Self::Resource => 'R',
             Self::Timeout => 'T',
             Self::Removal => 'D',
@@ -98,6 +102,7 @@ impl Party {
             Self::Client => "client",
             Self::Endpoint => "endpoint",
             Self::NoEndpoint => "no_endpoint",
+            Self::Denied => "denied",
             Self::Resource => "resource",
             Self::Timeout => "timeout",
             Self::Removal => "removal",

@@ -59,6 +59,9 @@ pub(crate) fn pick(worker: &Worker, flow: &Flow, tried: &[Arc<Endpoint>]) -> Res
         }
         Err(Refusal::Moving) => Err(NoPick::Moving),
         Err(Refusal::NotSynced | Refusal::NoneReady) => Err(NoPick::Refused(refused)),
+        Err(Refusal::NotAllowed) => {
+            Err(NoPick::Refused(Termination { by: Party::Denied, phase: Phase::Pick }))
+        }
         Err(Refusal::AllTried) => {
             Err(NoPick::Refused(Termination { by: Party::Endpoint, phase: Phase::Connect }))
         }

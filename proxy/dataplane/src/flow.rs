@@ -137,7 +137,9 @@ fn how_it_ended(flow: &Flow, termination: Termination) -> FlowEnd {
         (Party::Endpoint | Party::NoEndpoint | Party::Resource, _) => FlowEnd::Broken,
         (Party::Shed, _) => FlowEnd::Shed,
         (Party::Cut, _) => FlowEnd::Cut,
-        (Party::Timeout | Party::Removal | Party::Operator | Party::Shutdown, _) => FlowEnd::Ordered,
+        (Party::Denied | Party::Timeout | Party::Removal | Party::Operator | Party::Shutdown, _) => {
+            FlowEnd::Ordered
+        }
     }
 }
 

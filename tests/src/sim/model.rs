@@ -70,6 +70,8 @@ impl Model {
                 (self.node, self.zone) = (name.clone(), zone.clone());
                 is_new
             }
+            // The simulation has no nodes that go away.
+            Event::NodesLeaving(_) => false,
             Event::SlicesListed(slices) => {
                 let mut is_new = !self.synced;
                 self.synced = true;

@@ -2,7 +2,7 @@
 //!
 //! Decided here, from facts alone. What follows for admissions and snapshots is `publish`'s business.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 
 use super::entry::Entry;
 use crate::{
@@ -12,11 +12,41 @@ use crate::{
     snapshot::Families,
 };
 
-/// Where this process runs.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// Where this process runs, and what is known of other nodes.
+#[derive(Debug, Default)]
 pub(super) struct Place {
     pub(super) node: Option<Arc<str>>,
     pub(super) zone: Option<Arc<str>>,
+    /// Nodes that are going away.
+    pub(super) leaving: BTreeSet<Arc<str>>,
+}
+
+impl Place {
+    /// Whether the service may use the endpoint at all: traffic policy Local means this node's.
+    pub(super) fn admits(&self, entry: &Entry, local_only: bool) -> bool {
+        !local_only || (self.node.is_some() && entry.facts.node == self.node)
+    }
+
+    /// Closes what is on a node that is going away, where there is another endpoint of its family to go to (A25).
+    pub(super) fn close_leaving<'a>(&self, local_only: bool, present: impl Iterator<Item = &'a mut Entry>) {
+        if self.leaving.is_empty() {
+            return;
+        }
+        let is_leaving =
+            |entry: &Entry| entry.facts.node.as_ref().is_some_and(|node| self.leaving.contains(node));
+        let open: Vec<&mut Entry> = present
+            .filter(|entry| entry.mode == AdmissionMode::Open && self.admits(entry, local_only))
+            .collect();
+        let stays = [true, false].map(|v4| {
+            open.iter().any(|entry| entry.endpoint.address().is_ipv4() == v4 && !is_leaving(entry))
+        });
+        for entry in open.into_iter().filter(|entry| is_leaving(entry)) {
+            let another_stays = if entry.endpoint.address().is_ipv4() { stays[0] } else { stays[1] };
+            if another_stays {
+                entry.mode = AdmissionMode::Closed;
+            }
+        }
+    }
 }
 
 /// The endpoints of a service that new flows may go to.

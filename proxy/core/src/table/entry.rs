@@ -67,6 +67,8 @@ impl Facts {
             && self.weight == other.weight
             && self.zone_hints == other.zone_hints
             && self.node_hints == other.node_hints
+            // It may be this one, or one that is going away.
+            && self.node == other.node
             // An operator may mean the endpoint by its pod's name.
             && self.pod == other.pod
     }

@@ -48,7 +48,7 @@ impl Table {
             let Some(service) = self.services.get_mut(&port) else { continue };
             let outcome = service.settle(&touch, &mut self.numbers, now);
             if outcome.choice {
-                service.set_modes(&self.operators);
+                service.set_modes(&self.operators, &self.place);
                 let published = service.next_snapshot(self.synced, &self.place, self.seed);
                 let slot = service.slot.0 as usize;
                 if next.len() <= slot {
@@ -144,7 +144,7 @@ impl Entry {
 }
 
 impl Service {
-    fn set_modes(&mut self, operators: &Operators) {
+    fn set_modes(&mut self, operators: &Operators, place: &Place) {
         for entry in self.present.values_mut() {
             let drains = asked_to_drain(operators, entry).is_some();
             entry.mode = if self.configured && !self.ambiguous {
@@ -153,6 +153,7 @@ impl Service {
                 AdmissionMode::Closed
             };
         }
+        place.close_leaving(self.settings.local_only, self.present.values_mut());
     }
 
     /// The service's part of the next snapshot; `None` where it is as it was. The inner `None` is a service that was
@@ -168,7 +169,9 @@ impl Service {
             return self.published.is_some().then_some(None);
         }
         let synced = synced || self.is_fixed();
-        let eligible = Eligible::among(self.present.values(), place);
+        let local_only = self.settings.local_only;
+        let eligible =
+            Eligible::among(self.present.values().filter(|entry| place.admits(entry, local_only)), place);
         let as_before = self.published.as_deref().is_some_and(|published| {
             published.synced == synced
                 && Arc::ptr_eq(&published.settings, &self.settings)

@@ -1,7 +1,7 @@
-use alloc::{vec, vec::Vec};
+use alloc::{string::ToString as _, sync::Arc, vec, vec::Vec};
 
 use crate::{
-    Event, SliceEndpoint,
+    Event, Refusal, ServiceSettings, SliceEndpoint, SourceRanges, WhenNoneReady,
     sample::{LEAVING, READY, World, endpoint, slice},
 };
 
@@ -147,10 +147,8 @@ fn families_have_hints_of_their_own() {
 /// The last resort has no topology: terminating endpoints carry stale hints or none.
 #[test]
 fn the_last_resort_ignores_hints() {
-    let settings = crate::ServiceSettings {
-        when_none_ready: crate::WhenNoneReady::ServingTerminating,
-        ..Default::default()
-    };
+    let settings =
+        ServiceSettings { when_none_ready: WhenNoneReady::ServingTerminating, ..Default::default() };
     let leaving =
         hinted().into_iter().map(|endpoint| SliceEndpoint { conditions: LEAVING, ..endpoint }).collect();
     let mut world = World::with(settings, vec![slice("a", leaving)]);
@@ -172,4 +170,80 @@ fn changed_hints_are_followed() {
     endpoints[1].node_hints = vec!["node-b".into()];
     world.apply(slice("a", endpoints.clone()));
     assert_eq!(world.eligible(), ["10.0.0.1:80"]);
+}
+
+fn on(node: &str, uid: &str, address: &str) -> SliceEndpoint {
+    SliceEndpoint { node: Some(node.into()), ..endpoint(uid, address, READY) }
+}
+
+fn leaving(world: &mut World, nodes: &[&str]) {
+    world.tell(Event::NodesLeaving(nodes.iter().map(|node| (*node).into()).collect()));
+}
+
+/// A25: a node that is going away gets no new flows although its slices still say ready, and keeps those it has.
+#[test]
+fn endpoints_of_a_leaving_node_take_no_new_flows() {
+    let mut world =
+        World::listed(vec![slice("a", vec![on("n1", "p1", "10.0.0.1"), on("n2", "p2", "10.0.0.2")])]);
+    let flows: Vec<_> = (0..20).map(|_| world.admit().unwrap()).collect();
+    leaving(&mut world, &["n1", "elsewhere"]);
+    assert_eq!(world.eligible(), ["10.0.0.2:80"]);
+    assert!(flows.iter().any(|flow| flow.endpoint().address().to_string() == "10.0.0.1:80"));
+    leaving(&mut world, &[]);
+    assert_eq!(world.eligible(), ["10.0.0.1:80", "10.0.0.2:80"]);
+}
+
+/// A25: where every node is going away, the endpoints are better than none; each family on its own.
+#[test]
+fn leaving_nodes_are_not_left_where_nothing_else_is() {
+    let mut world = World::listed(vec![
+        slice("a", vec![on("n1", "p1", "10.0.0.1"), on("n2", "p2", "10.0.0.2")]),
+        slice("b", vec![on("n1", "p3", "fd00::1")]),
+    ]);
+    leaving(&mut world, &["n1", "n2"]);
+    assert_eq!(world.eligible(), ["10.0.0.1:80", "10.0.0.2:80", "[fd00::1]:80"]);
+    leaving(&mut world, &["n1"]);
+    assert_eq!(world.eligible(), ["10.0.0.2:80", "[fd00::1]:80"]);
+}
+
+/// Traffic policy Local: this node's endpoints, and where none of them is ready, nobody else's either.
+#[test]
+fn local_means_this_node() {
+    let settings = ServiceSettings { local_only: true, ..ServiceSettings::default() };
+    let endpoints = || vec![on("n1", "p1", "10.0.0.1"), on("n2", "p2", "10.0.0.2")];
+    let mut world = World::with(settings, vec![slice("a", endpoints())]);
+    assert_eq!(world.eligible(), [""; 0], "it is not known which node this is");
+    at(&mut world, Some("n2"), None);
+    assert_eq!(world.eligible(), ["10.0.0.2:80"]);
+    leaving(&mut world, &["n2"]);
+    assert_eq!(world.eligible(), ["10.0.0.2:80"], "there is no other");
+    let mut moved = endpoints();
+    moved[1].node = Some("n3".into());
+    world.apply(slice("a", moved));
+    assert_eq!(world.eligible(), [""; 0]);
+}
+
+/// A23: none ready here, one serving and terminating here.
+#[test]
+fn the_last_resort_of_local_is_local() {
+    let settings = ServiceSettings {
+        local_only: true,
+        when_none_ready: WhenNoneReady::ServingTerminating,
+        ..ServiceSettings::default()
+    };
+    let here = SliceEndpoint { conditions: LEAVING, ..on("n1", "p1", "10.0.0.1") };
+    let mut world = World::with(settings, vec![slice("a", vec![here, on("n2", "p2", "10.0.0.2")])]);
+    at(&mut world, Some("n1"), None);
+    assert_eq!(world.eligible(), ["10.0.0.1:80"]);
+}
+
+/// A22.
+#[test]
+fn a_client_outside_the_ranges_is_not_taken() {
+    let ranges = SourceRanges::of(["192.0.2.0/24".parse().unwrap()]);
+    let settings = ServiceSettings { source_ranges: Some(Arc::new(ranges)), ..ServiceSettings::default() };
+    let mut world = World::with(settings, vec![slice("a", vec![on("n1", "p1", "10.0.0.1")])]);
+    assert!(world.admit_from("192.0.2.77", &[]).is_ok());
+    assert_eq!(world.admit_from("198.51.100.1", &[]).unwrap_err(), Refusal::NotAllowed);
+    assert_eq!(world.admit_from("::ffff:198.51.100.1", &[]).unwrap_err(), Refusal::NotAllowed);
 }

@@ -1,6 +1,12 @@
 //! The checked configuration, as values of their types.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use tidegate_core::{FixedEndpoint, ServiceConfig, ServiceName, ServicePort, ServiceSettings};
 
@@ -43,7 +49,7 @@ pub enum Source {
 }
 
 /// An API server as the source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kubernetes {
     /// The kubeconfig; `None` for the pod's service account, else what the environment names.
     pub kubeconfig: Option<PathBuf>,
@@ -51,6 +57,31 @@ pub struct Kubernetes {
     pub context: Option<String>,
     /// The namespaces that are followed, each once, in order; all where it is empty.
     pub namespaces: Vec<String>,
+    /// The class of load balancer whose Services get listeners; `None` for no Service.
+    pub load_balancer_class: Option<String>,
+    /// The addresses on which Services are served; this node's internal ones where it is empty.
+    pub addresses: Vec<IpAddr>,
+    /// The headless Service of all instances; `None` for `tidegate` in the pod's namespace.
+    pub own_service: Option<ServiceName>,
+    /// Endpoints of nodes that are going away take no new flows.
+    pub early_drain: bool,
+}
+
+/// The class of load balancer where the file names none.
+pub(crate) const LOAD_BALANCER_CLASS: &str = "tidegate.io/tidegate";
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        Self {
+            kubeconfig: None,
+            context: None,
+            namespaces: Vec::new(),
+            load_balancer_class: Some(LOAD_BALANCER_CLASS.to_owned()),
+            addresses: Vec::new(),
+            own_service: None,
+            early_drain: true,
+        }
+    }
 }
 
 /// How many threads move bytes.
@@ -119,6 +150,9 @@ pub struct Service {
     pub settings: ServiceSettings,
     /// A fixed list of endpoints; where it is given, slices of this service are ignored.
     pub fixed: Option<Vec<FixedEndpoint>>,
+    /// The settings that its entry gives, by their names in the file: they come before what a Service says of itself.
+    /// Only where the source is an API server.
+    pub given: BTreeSet<&'static str>,
 }
 
 /// How the process ends after SIGTERM.

@@ -4,7 +4,7 @@
 //! together with all other findings. The doc comments here are the descriptions in the JSON schema, so they are
 //! written for the people who write the file.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use schemars::JsonSchema;
 use serde::{
@@ -18,7 +18,7 @@ use crate::{
     deadline::Window,
     leaf::{Field, Leaf, Located, Scalar},
     timespan::{AffinityTimeout, Delay, DelayOrNone, KeepaliveSeconds, Timeout, TimeoutOrNone},
-    values::{FilePath, Name, Namespace, PortText, Whole, WorkerCount},
+    values::{ClassName, FilePath, Name, Namespace, PortText, Whole, WorkerCount},
     words::{ApiVersion, FlowLogMode, Kind},
 };
 
@@ -114,6 +114,18 @@ pub(crate) struct KubernetesBlock {
     pub(crate) context: Option<Field<Name>>,
     /// The namespaces whose Services and slices are followed. Default: all.
     pub(crate) namespaces: Option<Vec<Field<Namespace>>>,
+    /// Services of type LoadBalancer with this loadBalancerClass get listeners; `none` for no Service. Default:
+    /// tidegate.io/tidegate.
+    pub(crate) load_balancer_class: Option<Field<ClassName>>,
+    /// The IP addresses on which Services are served. Default: this node's InternalIP, one of each family.
+    pub(crate) addresses: Option<Vec<Field<IpAddr>>>,
+    /// The headless Service of all instances, as `namespace/name`: by its slices it is known on which nodes one is ready,
+    /// and only those are written into the status of Services. Default: `tidegate` in the namespace of the pod
+    /// (POD_NAMESPACE in the environment); without either no status is written.
+    pub(crate) own_service: Option<Field<ServiceName>>,
+    /// Whether endpoints of a node that shuts down, is deleted or scaled down take no new flows although their slices
+    /// still say ready. Default: true.
+    pub(crate) early_drain: Option<Field<bool>>,
 }
 
 /// An address that clients connect to, and where their flows go.

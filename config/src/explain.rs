@@ -1,6 +1,7 @@
 //! The effective configuration as a file, with every default filled in.
 
 use std::{
+    collections::BTreeSet,
     fmt::{self, Write},
     path::Path,
 };
@@ -90,7 +91,12 @@ impl Configuration {
         writeln!(out, "services:{}", if self.services.is_empty() { " []" } else { "" })?;
         for service in &self.services {
             writeln!(out, "- name: {}", service.name)?;
-            write_settings(out, &service.settings)?;
+            match &self.source {
+                // What a Service of an API server says of itself comes before the defaults: only what the entry gives
+                // is sure.
+                Some(Source::Kubernetes(_)) => write_given(out, &service.settings, &service.given)?,
+                _ => write_settings(out, &service.settings)?,
+            }
             match service.fixed.as_deref() {
                 None => {}
                 Some([]) => writeln!(out, "  endpoints: []")?,
@@ -135,9 +141,34 @@ fn write_settings(out: &mut String, settings: &ServiceSettings) -> fmt::Result {
     writeln!(out, "    maxPerSecond: {max_per_second}")
 }
 
+/// The settings of these names alone.
+fn write_given(out: &mut String, settings: &ServiceSettings, given: &BTreeSet<&'static str>) -> fmt::Result {
+    let mut all = String::new();
+    write_settings(&mut all, settings)?;
+    let mut is_given = false;
+    for line in all.lines() {
+        // Two spaces begin a setting; more of them go on with it.
+        if let Some(field) = line.strip_prefix("  ").filter(|text| !text.starts_with(' ')) {
+            is_given = field.split_once(':').is_some_and(|(field, _)| given.contains(field));
+        }
+        if is_given {
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(())
+}
+
 /// As one line, which is also how a plan shows it.
 pub(crate) fn kubernetes_text(kubernetes: &Kubernetes) -> String {
-    let Kubernetes { kubeconfig, context, namespaces } = kubernetes;
+    let Kubernetes {
+        kubeconfig,
+        context,
+        namespaces,
+        load_balancer_class,
+        addresses,
+        own_service,
+        early_drain,
+    } = kubernetes;
     let mut fields = Vec::new();
     fields.extend(kubeconfig.as_deref().map(|path| format!("kubeconfig: {}", path_text(path))));
     fields.extend(context.as_deref().map(|context| format!("context: {}", quoted(context))));
@@ -145,6 +176,13 @@ pub(crate) fn kubernetes_text(kubernetes: &Kubernetes) -> String {
         let names: Vec<_> = namespaces.iter().map(|name| quoted(name)).collect();
         fields.push(format!("namespaces: [{}]", names.join(", ")));
     }
+    fields.push(format!("loadBalancerClass: {}", quoted(load_balancer_class.as_deref().unwrap_or("none"))));
+    if !addresses.is_empty() {
+        let texts = addresses.iter().map(|it| serde_json::Value::from(it.to_string()).to_string());
+        fields.push(format!("addresses: [{}]", texts.collect::<Vec<_>>().join(", ")));
+    }
+    fields.extend(own_service.as_ref().map(|service| format!("ownService: {service}")));
+    fields.push(format!("earlyDrain: {early_drain}"));
     format!("{{{}}}", fields.join(", "))
 }
 

@@ -8,6 +8,7 @@
 //! Not decided here: whether a path exists, an address can be bound or a token is good. That is for those who open
 //! them. Where to go next: `document` is the shape as it is written, `validate` turns it into `configuration`.
 
+mod annotation;
 mod configuration;
 mod deadline;
 mod document;
@@ -22,6 +23,7 @@ mod validate;
 mod values;
 mod words;
 
+pub use annotation::{ANNOTATIONS, annotate};
 pub use configuration::{
     Admin, AdminAddress, Configuration, FlowLog, Kubernetes, Listener, Node, Service, Shutdown, Source,
     Workers,

@@ -52,6 +52,7 @@ pub(crate) fn validate(
         name: name.clone(),
         settings: defaults.clone(),
         fixed: None,
+        given: BTreeSet::new(),
     }));
     services.sort_by(|a, b| a.name.cmp(&b.name));
 

@@ -1,6 +1,9 @@
 //! Numbers, names, addresses and paths.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use schemars::{Schema, json_schema};
 use tidegate_core::ServiceName;
@@ -102,6 +105,39 @@ impl Leaf for ServiceName {
             "type": "string",
             "pattern": "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
         })
+    }
+}
+
+impl Leaf for IpAddr {
+    fn read(scalar: &Scalar) -> Result<Self, String> {
+        scalar.parse("an IP address: expected, for example, `192.0.2.1` or `\"2001:db8::1\"`")
+    }
+
+    fn describe() -> Schema {
+        json_schema!({ "type": "string", "examples": ["192.0.2.1", "2001:db8::1"] })
+    }
+}
+
+/// A class of load balancer, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClassName(pub(crate) Option<String>);
+
+impl Leaf for ClassName {
+    fn read(scalar: &Scalar) -> Result<Self, String> {
+        const EXPECTED: &str = "a class: expected a name such as `tidegate.io/tidegate`, or `none`";
+        let text = scalar.text(EXPECTED)?;
+        let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/');
+        match text {
+            "none" => Ok(Self(None)),
+            text if (1..=317).contains(&text.len()) && text.bytes().all(is_fine) => {
+                Ok(Self(Some(text.to_owned())))
+            }
+            _ => Err(scalar.is_not(EXPECTED)),
+        }
+    }
+
+    fn describe() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[a-zA-Z0-9._/-]{1,317}$" })
     }
 }
 

@@ -91,9 +91,11 @@ fn another_api_server_needs_a_restart() {
         kubeconfig: Some("/etc/kube/config".into()),
         context: Some("other".to_owned()),
         namespaces: vec!["default".to_owned(), "edge".to_owned()],
+        ..crate::Kubernetes::default()
     }));
     let refused: Vec<_> = plan(&old, &new).needs_restart.into_iter().map(|it| (it.field, it.to)).collect();
-    let expected = "{kubeconfig: /etc/kube/config, context: other, namespaces: [default, edge]}";
+    let expected = "{kubeconfig: /etc/kube/config, context: other, namespaces: [default, edge], \
+                    loadBalancerClass: tidegate.io/tidegate, earlyDrain: true}";
     assert_eq!(
         refused,
         [("source.endpointSliceDirectory", "none".to_owned()), ("source.kubernetes", expected.to_owned())]

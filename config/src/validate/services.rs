@@ -10,7 +10,7 @@ use tidegate_core::{FixedEndpoint, ServiceName, ServiceSettings};
 use super::Check;
 use crate::{
     configuration::Service,
-    document::{Document, EndpointBlock},
+    document::{Document, EndpointBlock, Settings},
     leaf::{Located, Place},
 };
 
@@ -19,6 +19,7 @@ impl Check<'_> {
     pub(super) fn services(&mut self, document: &Document, defaults: &ServiceSettings) -> Vec<Service> {
         let mut services = Vec::new();
         let mut lines: BTreeMap<ServiceName, u64> = BTreeMap::new();
+        let has_kubernetes = document.source.as_ref().is_some_and(|source| source.value.kubernetes.is_some());
         let named: BTreeSet<&ServiceName> = document
             .listeners
             .iter()
@@ -41,7 +42,8 @@ impl Check<'_> {
                 continue;
             }
             lines.insert(name.clone(), name_place.line);
-            if !named.contains(&name) {
+            // A Service of an API server has listeners that the file does not name.
+            if !named.contains(&name) && !has_kubernetes {
                 self.warn(
                     name_place,
                     format!("{at}.name"),
@@ -50,7 +52,8 @@ impl Check<'_> {
                     ),
                 );
             }
-            services.push(Service { name, settings, fixed });
+            let given = if has_kubernetes { given(block.settings()) } else { BTreeSet::new() };
+            services.push(Service { name, settings, fixed, given });
         }
         services
     }
@@ -96,6 +99,24 @@ impl Check<'_> {
         }
         endpoints
     }
+}
+
+/// The settings that a block gives.
+fn given(block: Settings<'_>) -> BTreeSet<&'static str> {
+    let fields = [
+        ("policy", block.policy.is_some()),
+        ("connectTimeout", block.connect_timeout.is_some()),
+        ("connectAttempts", block.connect_attempts.is_some()),
+        ("idleTimeout", block.idle_timeout.is_some()),
+        ("whenNoneReady", block.when_none_ready.is_some()),
+        ("onRemoval", block.on_removal.is_some()),
+        ("affinity", block.affinity.is_some()),
+        ("keepalive", block.keepalive.is_some()),
+        ("userTimeout", block.user_timeout.is_some()),
+        ("deadPeerTimeout", block.dead_peer_timeout.is_some()),
+        ("drain", block.drain.is_some()),
+    ];
+    fields.into_iter().filter(|(_, is_given)| *is_given).map(|(field, _)| field).collect()
 }
 
 /// Why nothing can be listening at this address.

@@ -56,11 +56,33 @@ impl Check<'_> {
                 "is empty: list namespaces, or remove it to follow all",
             );
         }
+        let mut addresses = BTreeSet::new();
+        for (index, field) in block.addresses.iter().flatten().enumerate() {
+            let at = format!("{at}.addresses[{index}]");
+            match &field.read {
+                Err(message) => self.error(field.place, at, message),
+                Ok(address) if address.is_multicast() || !addresses.insert(*address) => {
+                    let message =
+                        format!("`{address}` is listed already or is a multicast address: remove it");
+                    self.error(field.place, at, message);
+                }
+                Ok(_) => {}
+            }
+        }
+        let defaults = Kubernetes::default();
         let kubeconfig = self.value(&block.kubeconfig, format!("{at}.kubeconfig"));
         Kubernetes {
             kubeconfig: kubeconfig.map(|path| self.resolve(&path)),
             context: self.value(&block.context, format!("{at}.context")).map(|name| name.0),
             namespaces: namespaces.into_iter().collect(),
+            load_balancer_class: self
+                .value(&block.load_balancer_class, format!("{at}.loadBalancerClass"))
+                .map_or(defaults.load_balancer_class, |class| class.0),
+            addresses: addresses.into_iter().collect(),
+            own_service: self.value(&block.own_service, format!("{at}.ownService")),
+            early_drain: self
+                .value(&block.early_drain, format!("{at}.earlyDrain"))
+                .unwrap_or(defaults.early_drain),
         }
     }
 }

@@ -78,6 +78,30 @@ pub struct Source {
     pub events: u64,
     /// Files whose content is not used; their last good state is.
     pub invalid_files: Vec<InvalidFile>,
+    /// Watches on an API server; none where the source is another.
+    #[serde(default)]
+    pub watches: Vec<Watch>,
+}
+
+/// A watch on an API server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Watch {
+    /// What is watched.
+    pub resource: String,
+    /// What keeps it from being told; absent where nothing does. The last known state stays in force.
+    #[serde(default)]
+    pub trouble: Option<String>,
+    /// Objects that are known.
+    pub objects: usize,
+    /// Changes so far.
+    pub events: u64,
+    /// Complete lists so far.
+    pub lists: u64,
+    /// Failures so far.
+    pub errors: u64,
+    /// How long ago the server was last heard; absent before the first time.
+    #[serde(default)]
+    pub contact_age_seconds: Option<f64>,
 }
 
 /// A file whose content is not used.
@@ -171,6 +195,9 @@ pub struct Endpoint {
     pub zone: Option<String>,
     /// The slice its facts come from, as namespace/name; null for a fixed one.
     pub slice: Option<String>,
+    /// That slice's generation, where it has one.
+    #[serde(default)]
+    pub slice_generation: Option<u64>,
     /// When its conditions last changed, or when it appeared or went.
     pub since: String,
 }

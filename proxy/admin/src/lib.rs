@@ -29,4 +29,4 @@ mod view;
 
 pub use listener::{AdminListener, ListenError};
 pub use serve::serve;
-pub use state::{AdminState, SourceReport};
+pub use state::{AdminState, SourceReport, TriggerDelay, WatchReport};

@@ -22,7 +22,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tower::Service;
 
 use crate::{
-    AdminState, SourceReport,
+    AdminState, SourceReport, TriggerDelay, WatchReport,
     access::{Access, Peer},
     router,
 };
@@ -152,6 +152,18 @@ fn state(control: ControlHandle) -> AdminState {
             last_event: Some(started),
             events: 5,
             invalid_total: 1,
+            watches: vec![WatchReport {
+                resource: "endpointslices".to_owned(),
+                trouble: Some("the API server cannot be reached".to_owned()),
+                objects: 7,
+                events: 41,
+                outdated: 2,
+                lists: 3,
+                errors: vec![("unreachable", 5), ("expired", 1)],
+                unreadable: 1,
+                last_contact: Some(started),
+            }],
+            trigger_delay: Some(TriggerDelay { count: 9, sum: Duration::from_millis(1_500) }),
         })
     };
     AdminState {

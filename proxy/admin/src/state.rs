@@ -1,6 +1,10 @@
 //! What the handlers know.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tidegate_control::ControlHandle;
 use tidegate_dataplane::WorkerCounters;
@@ -41,4 +45,47 @@ pub struct SourceReport {
     pub events: u64,
     /// Invalid contents met so far.
     pub invalid_total: u64,
+    /// Its watches on an API server; none where it is no such source.
+    pub watches: Vec<WatchReport>,
+    /// From when a change began, by the server's clock, to its arrival here; `None` where it is no such source.
+    pub trigger_delay: Option<TriggerDelay>,
+}
+
+/// What a watch says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchReport {
+    /// What is watched.
+    pub resource: String,
+    /// What keeps it from being told, in words; `None` where nothing does.
+    pub trouble: Option<String>,
+    /// Objects that are known.
+    pub objects: usize,
+    /// Changes so far.
+    pub events: u64,
+    /// Changes that came twice or late.
+    pub outdated: u64,
+    /// Complete lists so far.
+    pub lists: u64,
+    /// Failures so far, by cause.
+    pub errors: Vec<(&'static str, u64)>,
+    /// Objects that could not be read so far.
+    pub unreadable: u64,
+    /// When the server was last heard.
+    pub last_contact: Option<Instant>,
+}
+
+impl WatchReport {
+    /// What is watched.
+    pub fn resource(&self) -> &str {
+        &self.resource
+    }
+}
+
+/// Durations that two clocks measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TriggerDelay {
+    /// How many.
+    pub count: u64,
+    /// All together.
+    pub sum: Duration,
 }

@@ -12,7 +12,7 @@ use tidegate_core::{
     table::{DrainView, EndpointView, ServiceView},
 };
 
-use crate::{AdminState, SourceReport, api, change::state_word, refusal::Refusal};
+use crate::{AdminState, SourceReport, WatchReport, api, change::state_word, refusal::Refusal};
 
 /// How many flows are listed where nobody says how many.
 const FLOWS_DEFAULT: usize = 100;
@@ -132,6 +132,19 @@ fn source(report: &SourceReport, synced: bool, clock: Clock, now: Timestamp) -> 
         age_seconds: report.last_event.map(|at| seconds(clock.timestamp(at), now)),
         events: report.events,
         invalid_files: report.invalid.iter().map(invalid).collect(),
+        watches: report.watches.iter().map(|it| watch(it, clock, now)).collect(),
+    }
+}
+
+fn watch(report: &WatchReport, clock: Clock, now: Timestamp) -> api::Watch {
+    api::Watch {
+        resource: report.resource.clone(),
+        trouble: report.trouble.clone(),
+        objects: report.objects,
+        events: report.events,
+        lists: report.lists,
+        errors: report.errors.iter().map(|(_, count)| count).sum(),
+        contact_age_seconds: report.last_contact.map(|at| seconds(clock.timestamp(at), now)),
     }
 }
 
@@ -173,6 +186,7 @@ fn endpoint(of: &ServiceView, view: &EndpointView, clock: Clock) -> api::Endpoin
         node: words(&view.node),
         zone: words(&view.zone),
         slice: view.slice.as_ref().map(|(slice, _)| slice.to_string()),
+        slice_generation: view.slice.as_ref().map(|(_, generation)| *generation).filter(|it| *it > 0),
         since: clock.rfc3339(view.since),
     }
 }

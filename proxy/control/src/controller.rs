@@ -86,6 +86,8 @@ pub struct Controller {
     pub(crate) services: Vec<ServiceConfig>,
     /// Services that a reload gave up and whose listeners are not closed yet.
     pub(crate) retiring: Vec<ServiceConfig>,
+    /// The source has yet to say which listeners it asks for.
+    pub(crate) awaits_wanted: bool,
     pub(crate) course: Course,
     pub(crate) bind: BindFn,
     pub(crate) keeper: Keeper,
@@ -151,6 +153,7 @@ impl Controller {
             next_listener: 0,
             services: Vec::new(),
             retiring: Vec::new(),
+            awaits_wanted: desired.awaits_wanted,
             course: Course::new(desired.lifecycle),
             bind: wiring.bind,
             keeper: Keeper::restore(wiring.state),

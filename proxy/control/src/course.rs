@@ -15,7 +15,8 @@ impl Controller {
         let is_closing = |purpose: &&Purpose| matches!(purpose, Purpose::Close { .. });
         Facts {
             shutdowns: self.shutdown.asked(),
-            listeners_held: self.listeners.iter().filter(|listening| listening.held.is_some()).count(),
+            listeners_held: self.listeners.iter().filter(|listening| listening.held.is_some()).count()
+                + usize::from(self.awaits_wanted),
             listeners_closing: self.questions.purposes().filter(is_closing).count(),
             flows: if counts_flows { (self.open_flows)() } else { 0 },
             workers: self.workers.running(),

@@ -150,6 +150,14 @@ impl ControlHandle {
         outcome
     }
 
+    /// Applies what the source asks for beside the configuration in force. It is no reload of anybody's, and is
+    /// neither counted nor kept as one.
+    pub async fn follow_source(&self, desired: Desired) -> Result<ReloadOutcome, ReloadError> {
+        let desired = Box::new(desired);
+        let answer = self.ask(RELOAD_LIMIT, |reply| Request::Reload { desired, reply }).await;
+        answer.map_err(ReloadError::from).flatten()
+    }
+
     /// Counts and keeps that a configuration was refused before it came to [`ControlHandle::reload`], which keeps its
     /// own refusals itself.
     pub fn reload_refused(&self, why: String) {

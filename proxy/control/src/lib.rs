@@ -45,7 +45,7 @@ pub use error::{ControlError, NotReady, ReloadError};
 pub use handle::ControlHandle;
 pub use lifecycle::{Lifecycle, LifecycleSettings};
 pub use listeners::{BindFn, BoundListener, DesiredListener, ListenerPlan};
-pub use reload::{Desired, ReloadOutcome};
+pub use reload::{Desired, ReloadOutcome, Unbound};
 pub use state::{StateDirectory, StateError};
 
 /// What a worker is told, with the kernel's types filled in.

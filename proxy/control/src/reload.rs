@@ -4,7 +4,7 @@
 //! still among them. Then listeners are opened, pointed elsewhere or closed. Old services go last, once no listener
 //! can send them a flow.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tidegate_core::{Event, ServiceConfig, ServicePort};
 use tokio::time::Instant;
@@ -20,12 +20,16 @@ use crate::{
 const RETIRE_LIMIT: Duration = Duration::from_secs(5);
 
 /// A configuration, as far as it concerns the controller. At the start its listeners are bound already.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired<Listener = DesiredListener> {
     /// Every service that a listener names.
     pub services: Vec<ServiceConfig>,
-    /// Every listener.
+    /// Every listener that has to be there.
     pub listeners: Vec<Listener>,
+    /// Listeners that the source asks for. One that cannot be bound keeps nothing else from being applied.
+    pub wanted: Vec<DesiredListener>,
+    /// The source has not said yet which listeners it asks for; until it has, the process is not ready.
+    pub awaits_wanted: bool,
     /// The node's name.
     pub node: Option<Arc<str>>,
     /// The node's zone.
@@ -39,6 +43,8 @@ impl<Listener> Default for Desired<Listener> {
         Self {
             services: Vec::new(),
             listeners: Vec::new(),
+            wanted: Vec::new(),
+            awaits_wanted: false,
             node: None,
             zone: None,
             lifecycle: LifecycleSettings::default(),
@@ -63,6 +69,19 @@ pub struct ReloadOutcome {
     pub services_changed: Vec<ServicePort>,
     /// Services that were given up; their flows go on.
     pub services_removed: Vec<ServicePort>,
+    /// Listeners that the source asks for and that cannot be bound.
+    pub unbound: Vec<Unbound>,
+}
+
+/// A listener that cannot be bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unbound {
+    /// Its name.
+    pub listener: Arc<str>,
+    /// Its address.
+    pub address: SocketAddr,
+    /// Why, in words.
+    pub why: String,
 }
 
 impl Controller {
@@ -73,8 +92,9 @@ impl Controller {
         check(&desired)?;
         let current: Vec<_> =
             self.listeners.iter().map(|listening| (listening.spec.id, listening.desired.clone())).collect();
-        let plan = listeners::plan(&current, &desired.listeners);
-        let bound = self.bind_all(&plan)?;
+        let all = [desired.listeners.as_slice(), &desired.wanted].concat();
+        let plan = listeners::plan(&current, &all);
+        let (bound, unbound) = self.bind_all(&plan, &desired.wanted)?;
 
         let mut outcome = compare(&self.services, &desired.services);
         let gone: Vec<_> =
@@ -83,6 +103,7 @@ impl Controller {
         self.retiring.retain(|service| !names(&desired.services, service));
         self.services = desired.services;
         self.course.set_settings(desired.lifecycle);
+        self.awaits_wanted = desired.awaits_wanted;
         self.tell_table(Event::NodeIs { name: desired.node, zone: desired.zone });
         self.configure_services();
 
@@ -97,20 +118,31 @@ impl Controller {
             self.await_retirement();
         }
         outcome.generation = self.table.generation();
+        outcome.unbound = unbound;
         Ok(outcome)
     }
 
-    fn bind_all(&self, plan: &ListenerPlan) -> Result<Vec<BoundListener>, ReloadError> {
-        let bind = |desired: &DesiredListener| {
-            BoundListener::bind(desired.clone(), self.workers.count(), &self.bind).map_err(|cause| {
-                ReloadError::Bind {
-                    listener: Arc::clone(&desired.name),
-                    address: desired.address,
-                    cause: Arc::new(cause),
+    /// Binds what is new. What has to be there and cannot be bound is an error; what the source merely asks for is
+    /// left out.
+    fn bind_all(
+        &self,
+        plan: &ListenerPlan,
+        wanted: &[DesiredListener],
+    ) -> Result<(Vec<BoundListener>, Vec<Unbound>), ReloadError> {
+        let (mut bound, mut unbound) = (Vec::new(), Vec::new());
+        for desired in &plan.bind {
+            let (listener, address) = (Arc::clone(&desired.name), desired.address);
+            match BoundListener::bind(desired.clone(), self.workers.count(), &self.bind) {
+                Ok(it) => bound.push(it),
+                Err(cause) if wanted.contains(desired) => {
+                    unbound.push(Unbound { listener, address, why: cause.to_string() });
                 }
-            })
-        };
-        plan.bind.iter().map(bind).collect()
+                Err(cause) => {
+                    return Err(ReloadError::Bind { listener, address, cause: Arc::new(cause) });
+                }
+            }
+        }
+        Ok((bound, unbound))
     }
 
     /// Publishes the services in force together with those that are on their way out.
@@ -169,7 +201,7 @@ impl Controller {
 
 /// Every listener has a service.
 fn check(desired: &Desired) -> Result<(), ReloadError> {
-    for listener in &desired.listeners {
+    for listener in desired.listeners.iter().chain(&desired.wanted) {
         if !desired.services.iter().any(|service| service.port == listener.port) {
             return Err(ReloadError::ServiceMissing {
                 listener: Arc::clone(&listener.name),

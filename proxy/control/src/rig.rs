@@ -79,6 +79,8 @@ impl Rig {
             node: desired.node,
             zone: desired.zone,
             lifecycle: desired.lifecycle,
+            wanted: desired.wanted,
+            awaits_wanted: desired.awaits_wanted,
         };
         let open_flows = Arc::clone(&flows);
         let wiring = Wiring {

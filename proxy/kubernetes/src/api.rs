@@ -8,6 +8,7 @@ use std::{
 use http_body_util::BodyExt as _;
 use hyper::{Request, Response, StatusCode, header};
 use kube::{Client, client::Body};
+use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
@@ -16,6 +17,8 @@ use crate::{
     status::ErrorCause,
 };
 
+/// One object is not larger.
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// How much of an error's body is read.
 const MAX_STATUS_BYTES: usize = 64 * 1024;
 
@@ -58,11 +61,13 @@ pub(crate) struct Failure {
     pub(crate) cause: ErrorCause,
     pub(crate) message: String,
     pub(crate) retry_after: Option<Duration>,
+    /// The status code, where there was an answer.
+    pub(crate) code: Option<u16>,
 }
 
 impl Failure {
     pub(crate) fn new(cause: ErrorCause, message: impl Into<String>) -> Self {
-        Self { cause, message: message.into(), retry_after: None }
+        Self { cause, message: message.into(), retry_after: None, code: None }
     }
 }
 
@@ -125,6 +130,28 @@ impl Api {
         Err(self.refusal(response, deed).await)
     }
 
+    /// Asks with one JSON value, or none, for another.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<(&str, Value)>,
+        deed: Deed<'_>,
+    ) -> Result<Value, Failure> {
+        let malformed = |error: String| Failure::new(ErrorCause::Malformed, error);
+        let mut request = Request::builder().method(method).uri(path);
+        let mut bytes = Vec::new();
+        if let Some((kind, body)) = body {
+            request = request.header(header::CONTENT_TYPE, kind);
+            bytes = body.to_string().into_bytes();
+        }
+        let request =
+            request.body(bytes).map_err(|error| malformed(format!("no request can be made: {error}")))?;
+        let response = self.send(request, deed).await?;
+        let bytes = self.body(response, MAX_ANSWER_BYTES).await?;
+        serde_json::from_slice(&bytes).map_err(|error| malformed(format!("the answer is not JSON: {error}")))
+    }
+
     /// Reads an answer whole, up to a limit.
     pub(crate) async fn body(&self, response: Response<Body>, limit: usize) -> Result<Vec<u8>, Failure> {
         let mut body = response.into_body();
@@ -185,5 +212,5 @@ pub(crate) fn refusal(code: u16, status: &Status, deed: Deed<'_>) -> Failure {
             (ErrorCause::Refused, format!("the API server refused to {verb} {resource} with {code} ({said})"))
         }
     };
-    Failure { cause, message, retry_after: None }
+    Failure { cause, message, retry_after: None, code: Some(code) }
 }

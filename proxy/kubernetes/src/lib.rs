@@ -11,18 +11,27 @@ pub mod access;
 mod api;
 mod backoff;
 mod follow;
+mod ingress;
 mod intern;
+mod leader;
 mod lines;
 mod meta;
 mod node;
+pub mod plan;
 #[cfg(test)]
 mod rig;
+mod service;
 mod slice;
 pub mod source;
 pub mod status;
 mod versions;
+pub mod view;
 mod watch;
+mod writer;
 
 pub use access::{Access, AccessError};
+pub use plan::{Plan, Problem, Rules, Treatment, WantedListener, plan, treatment};
 pub use source::{Follower, Options, StartError, follow};
 pub use status::{ErrorCause, SourceReport, SourceStatus, WatchReport, WatchState};
+pub use view::{SharedView, View};
+pub use writer::Writing;

@@ -1,7 +1,7 @@
 //! An API server for tests whose every answer the test writes: requests come in one by one, and the test says what is
 //! sent back, byte by byte where that matters.
 
-use std::{io::Write as _, time::Duration};
+use std::{cell::RefCell, io::Write as _, time::Duration};
 
 use tempfile::TempDir;
 use tidegate_core::Event;
@@ -26,6 +26,9 @@ pub(crate) struct Rig {
     pub(crate) follower: Follower,
     pub(crate) folder: TempDir,
     listener: TcpListener,
+    /// The kinds that the test answers for; of all others there is nothing.
+    manual: &'static [&'static str],
+    held: RefCell<Vec<Exchange>>,
     events: mpsc::Receiver<(Event, std::time::Instant)>,
 }
 
@@ -36,6 +39,10 @@ pub(crate) fn pace() -> Pace {
 
 impl Rig {
     pub(crate) async fn start(options: Options, pace: Pace) -> Self {
+        Self::start_with(options, pace, &["endpointslices"]).await
+    }
+
+    pub(crate) async fn start_with(options: Options, pace: Pace, manual: &'static [&'static str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let folder = tempfile::tempdir().expect("a folder");
@@ -55,11 +62,26 @@ impl Rig {
         let (sender, events) = mpsc::channel(1024);
         // It waits for its thread, which asks nobody before it has begun.
         let follower = follow_at(Options { access, ..options }, sender, pace).expect("a source");
-        Self { follower, folder, listener, events }
+        Self { follower, folder, listener, manual, held: RefCell::default(), events }
     }
 
     /// The next request.
     pub(crate) async fn next(&self) -> Exchange {
+        loop {
+            let exchange = self.accept().await;
+            if self.manual.iter().any(|kind| exchange.target.contains(kind)) {
+                return exchange;
+            }
+            if exchange.is_watch() {
+                let stream = exchange.stream().await;
+                self.held.borrow_mut().push(stream);
+            } else {
+                exchange.items(1, None, &[]).await;
+            }
+        }
+    }
+
+    async fn accept(&self) -> Exchange {
         within(async {
             let (mut stream, _) = self.listener.accept().await.expect("a connection");
             let mut head = Vec::new();
@@ -68,7 +90,13 @@ impl Rig {
             }
             let head = String::from_utf8(head).expect("a request is a text");
             let target = head.split(' ').nth(1).expect("a target").to_owned();
-            Exchange { stream, head, target }
+            let length = head.to_lowercase().lines().find_map(|line| {
+                line.strip_prefix("content-length:").and_then(|value| value.trim().parse::<usize>().ok())
+            });
+            let mut body = vec![0; length.unwrap_or_default()];
+            stream.read_exact(&mut body).await.expect("a body");
+            let body = serde_json::from_slice(&body).unwrap_or_default();
+            Exchange { stream, head, target, body }
         })
         .await
     }
@@ -76,8 +104,7 @@ impl Rig {
     /// The next request, which has to be of this kind.
     pub(crate) async fn expect(&self, what: &str) -> Exchange {
         let exchange = self.next().await;
-        let is_watch = exchange.target.contains("watch=true") || exchange.target.contains("watch=1");
-        let verb = if is_watch { "watch" } else { "list" };
+        let verb = if exchange.is_watch() { "watch" } else { "list" };
         let is_expected = what.split(' ').all(|part| part == verb || exchange.target.contains(part));
         assert!(is_expected, "{what} was expected, not {}", exchange.target);
         exchange
@@ -133,9 +160,14 @@ pub(crate) struct Exchange {
     stream: TcpStream,
     pub(crate) head: String,
     pub(crate) target: String,
+    pub(crate) body: serde_json::Value,
 }
 
 impl Exchange {
+    pub(crate) fn is_watch(&self) -> bool {
+        self.target.contains("watch=true")
+    }
+
     pub(crate) async fn answer(mut self, status: &str, headers: &str, body: &str) {
         let length = body.len();
         let text = format!(

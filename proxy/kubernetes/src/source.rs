@@ -4,9 +4,11 @@
 //! node's zone is known (or cannot be). An API server that is away is asked again for ever, and what is known stays.
 
 mod nodes;
+mod services;
 mod slices;
 
 use std::{
+    collections::BTreeSet,
     io,
     rc::Rc,
     sync::{Arc, mpsc as std_mpsc},
@@ -21,13 +23,17 @@ use tokio::{
     task::JoinSet,
 };
 
-use self::{nodes::NodeFollow, slices::SliceFollow};
+use self::{nodes::NodeFollow, services::ServiceFollow, slices::SliceFollow};
 use crate::{
     access::{Access, AccessError},
     api::Api,
     follow::Pace,
+    intern::Intern,
+    plan::Problem,
     status::SourceStatus,
+    view::SharedView,
     watch::Watch,
+    writer::{self, Writing},
 };
 
 /// What is followed.
@@ -41,10 +47,24 @@ pub struct Options {
     pub node: Option<Arc<str>>,
     /// The zone that the configuration gives; it comes before the node's label.
     pub zone: Option<Arc<str>>,
+    /// Endpoints of nodes that are going away take no new flows.
+    pub early_drain: bool,
+    /// Whose status is written, and by whom; `None` to write nothing.
+    pub writing: Option<Writing>,
     /// Decides the jitter.
     pub seed: u64,
     /// What the thread does first.
     pub begin: Option<fn()>,
+}
+
+impl Options {
+    /// The namespaces, each by its own watch; `None` is all of them in one.
+    fn scopes(&self) -> Vec<Option<String>> {
+        match self.namespaces.as_slice() {
+            [] => vec![None],
+            some => some.iter().cloned().map(Some).collect(),
+        }
+    }
 }
 
 /// Why nothing can be followed: the configuration is wrong.
@@ -63,6 +83,7 @@ pub enum StartError {
 pub struct Follower {
     status: Arc<SourceStatus>,
     zone: watch::Receiver<Option<Arc<str>>>,
+    view: SharedView,
     _stop: oneshot::Sender<()>,
 }
 
@@ -70,6 +91,21 @@ impl Follower {
     /// What the source can say of itself.
     pub fn status(&self) -> Arc<SourceStatus> {
         Arc::clone(&self.status)
+    }
+
+    /// What Services, Nodes and slices say of listeners.
+    pub fn view(&self) -> SharedView {
+        self.view.clone()
+    }
+
+    /// Notes what this instance cannot do for Services, so that it is said in their status and in Events.
+    pub fn report(&self, problems: Vec<Problem>) {
+        self.view.change_rest(|view| {
+            let problems = Some(problems);
+            let is_news = view.problems != problems;
+            view.problems = problems;
+            is_news
+        });
     }
 
     /// This node's zone, as its label says.
@@ -99,6 +135,8 @@ pub(crate) fn follow_at(
     status.lock().origin = options.access.describe();
     let (stop, stopped) = oneshot::channel();
     let (zone_sender, zone) = watch::channel(options.zone.clone());
+    let view = SharedView::new(options.scopes().len(), false);
+    let written = view.clone();
     let (begun_sender, begun) = std_mpsc::channel();
     let told = Arc::clone(&status);
     thread::Builder::new()
@@ -118,7 +156,7 @@ pub(crate) fn follow_at(
                     Ok(api) => {
                         let _ = begun_sender.send(Ok(()));
                         tokio::select! {
-                            () = run(options, Arc::new(api), events, pace, told, zone_sender) => {}
+                            () = run(options, Arc::new(api), events, pace, told, zone_sender, written) => {}
                             // Dropped, which is an error to the channel and the end to this.
                             _ = stopped => {}
                         }
@@ -128,7 +166,7 @@ pub(crate) fn follow_at(
         })
         .map_err(StartError::Thread)?;
     begun.recv().unwrap_or_else(|_| Err(StartError::Thread(io::Error::other("it ended at once"))))?;
-    Ok(Follower { status, zone, _stop: stop })
+    Ok(Follower { status, zone, view, _stop: stop })
 }
 
 async fn run(
@@ -138,26 +176,37 @@ async fn run(
     pace: Pace,
     status: Arc<SourceStatus>,
     zone: watch::Sender<Option<Arc<str>>>,
+    view: SharedView,
 ) {
     let mut rng = Rng::new(options.seed);
     let mut seed = || Rng::new(rng.next_u64());
-    let (node_known, known) = watch::channel(options.node.is_none());
+    let (node_known, known) = watch::channel(false);
     let mut watches = JoinSet::new();
-    if let Some(name) = &options.node {
-        let follow =
-            NodeFollow::new(Arc::clone(name), options.zone.clone(), zone, node_known, events.clone());
-        let watch = Watch::new(Arc::clone(&api), None, follow, pace, Arc::clone(&status), seed());
-        watches.spawn_local(watch.run());
-    }
-    let scopes: Vec<Option<String>> = match options.namespaces.as_slice() {
-        [] => vec![None],
-        some => some.iter().cloned().map(Some).collect(),
+    let follow = NodeFollow {
+        here: options.node.clone(),
+        fixed_zone: options.zone.clone(),
+        early_drain: options.early_drain,
+        zone,
+        known: node_known,
+        events: events.clone(),
+        view: view.clone(),
+        leaving: BTreeSet::new(),
+        intern: Intern::default(),
     };
-    let gather = Rc::new(slices::Gather::new(scopes.len(), events, known, Arc::clone(&status)));
+    let watch = Watch::new(Arc::clone(&api), None, follow, pace, Arc::clone(&status), seed());
+    watches.spawn_local(watch.run());
+    let scopes = options.scopes();
+    let gather = Rc::new(slices::Gather::new(scopes.len(), events, known, Arc::clone(&status), view.clone()));
     for scope in scopes {
         let follow = SliceFollow::new(Rc::clone(&gather));
+        let watch = Watch::new(Arc::clone(&api), scope.clone(), follow, pace, Arc::clone(&status), seed());
+        watches.spawn_local(watch.run());
+        let follow = ServiceFollow::new(view.clone());
         let watch = Watch::new(Arc::clone(&api), scope, follow, pace, Arc::clone(&status), seed());
         watches.spawn_local(watch.run());
+    }
+    if let Some(writing) = options.writing.clone() {
+        watches.spawn_local(writer::write(Arc::clone(&api), view, writing, pace, seed()));
     }
     // A watch ends only when nobody listens any more; a panic of one is not to be hidden by the others.
     while let Some(ended) = watches.join_next().await {

@@ -9,6 +9,7 @@ mod check;
 mod cli;
 mod client;
 mod commands;
+mod demand;
 mod demo;
 mod overrides;
 mod proxy;

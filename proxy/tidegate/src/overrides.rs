@@ -13,6 +13,10 @@ pub(crate) struct Overrides {
     pub(crate) context: Option<String>,
     /// `NODE_NAME`, where the file has no `node.name`; it counts only with an API server.
     pub(crate) node_name: Option<Arc<str>>,
+    /// `POD_NAMESPACE`: where the Lease is that decides who writes.
+    pub(crate) pod_namespace: Option<String>,
+    /// `POD_NAME`: this instance among all.
+    pub(crate) pod_name: Option<String>,
 }
 
 impl Overrides {

@@ -153,7 +153,8 @@ impl Proxy {
                 runtime.block_on(async move {
                     let (controller, handle) =
                         Controller::new(wiring, desired(&configuration, None, listeners));
-                    let source = Source::follow(&configuration, random_seed(), &event_sender)?;
+                    let source =
+                        Source::follow(&configuration, &following.overrides, random_seed(), &event_sender)?;
                     let shared =
                         Shared { handle: handle.clone(), workers: counters, source, flow_log, limit };
                     let admin = doors.serve(shared.clone())?;
@@ -233,7 +234,13 @@ pub(crate) fn desired<Listener>(
         Some(tidegate_config::Source::Kubernetes(_)) => SYNC_WAIT_KUBERNETES,
         _ => defaults.sync_wait,
     };
+    let awaits_wanted = matches!(
+        &configuration.source,
+        Some(tidegate_config::Source::Kubernetes(kubernetes)) if kubernetes.load_balancer_class.is_some()
+    );
     Desired {
+        awaits_wanted,
+        wanted: Vec::new(),
         services: configuration.service_configs(),
         listeners,
         node: configuration.node.name.clone(),

@@ -12,8 +12,9 @@ use tokio::{
 };
 
 use crate::{
+    demand::Demand,
     overrides::Overrides,
-    proxy::{Shared, desired, desired_listeners, flow_log_rate},
+    proxy::{Shared, flow_log_rate},
 };
 
 /// Stops following when it is dropped.
@@ -52,8 +53,9 @@ async fn follow_file(file: PathBuf, overrides: Overrides, mut running: Configura
             None
         }
     };
+    let mut demand = Demand::new(&shared.source);
     // The file may have changed between its first read and the watch; then this read finds it.
-    reload(&file, &overrides, &mut running, &shared).await;
+    reload(&file, &overrides, &mut running, &mut demand, &shared).await;
     loop {
         tokio::select! {
             () = hung_up(&mut hangup) => tracing::info!("SIGHUP: reading the configuration again"),
@@ -62,8 +64,31 @@ async fn follow_file(file: PathBuf, overrides: Overrides, mut running: Configura
                 watch = None;
                 continue;
             },
+            () = demand.changed() => {
+                follow_source(&running, &mut demand, &shared).await;
+                continue;
+            }
         }
-        reload(&file, &overrides, &mut running, &shared).await;
+        reload(&file, &overrides, &mut running, &mut demand, &shared).await;
+    }
+}
+
+/// Applies what Services ask for beside the running configuration.
+async fn follow_source(running: &Configuration, demand: &mut Demand, shared: &Shared) {
+    let (wanted, problems) = demand.desired(running, &shared.source);
+    if demand.is_applied(&wanted) {
+        return demand.note_problems(problems);
+    }
+    match shared.handle.follow_source(wanted.clone()).await {
+        Ok(outcome) => {
+            let (opened, closed) = (&outcome.listeners_opened, &outcome.listeners_closed);
+            if !(opened.is_empty() && closed.is_empty()) {
+                let (opened, closed) = (opened.join(", "), closed.join(", "));
+                tracing::info!(opened, closed, "Services ask for other listeners");
+            }
+            demand.note(wanted, problems, &outcome);
+        }
+        Err(error) => tracing::warn!(%error, "what Services ask for could not be applied"),
     }
 }
 
@@ -84,7 +109,13 @@ async fn file_changed(
 }
 
 /// Reads the file and applies what has changed: all of it or nothing.
-async fn reload(file: &std::path::Path, overrides: &Overrides, running: &mut Configuration, shared: &Shared) {
+async fn reload(
+    file: &std::path::Path,
+    overrides: &Overrides,
+    running: &mut Configuration,
+    demand: &mut Demand,
+    shared: &Shared,
+) {
     let mut loaded = match tidegate_config::load(file) {
         Ok(loaded) => loaded,
         Err(error) => return refuse(shared, &error),
@@ -98,6 +129,11 @@ async fn reload(file: &std::path::Path, overrides: &Overrides, running: &mut Con
     let plan = tidegate_config::plan(running, &loaded.configuration);
     if plan.is_empty() {
         tracing::debug!("the configuration's file was written, and means the same as before");
+        if *running != loaded.configuration {
+            // What an entry gives and what it leaves to a Service's annotations may be worth the same.
+            *running = loaded.configuration;
+            demand.look_again();
+        }
         return;
     }
     if !plan.needs_restart.is_empty() {
@@ -107,10 +143,10 @@ async fn reload(file: &std::path::Path, overrides: &Overrides, running: &mut Con
     for change in &plan.changes {
         tracing::info!("reload: {change}");
     }
-    let zone = shared.source.zone();
-    let wanted = desired(&loaded.configuration, zone, desired_listeners(&loaded.configuration));
-    match shared.handle.reload(wanted).await {
+    let (wanted, problems) = demand.desired(&loaded.configuration, &shared.source);
+    match shared.handle.reload(wanted.clone()).await {
         Ok(outcome) => {
+            demand.note(wanted, problems, &outcome);
             shared.flow_log.set(flow_log_rate(loaded.configuration.flow_log));
             tracing::info!(changes = plan.changes.len(), generation = outcome.generation, "reloaded");
             *running = loaded.configuration;

@@ -15,7 +15,9 @@ pub(crate) fn run(options: &cli::Run) -> anyhow::Result<ExitCode> {
     let overrides = Overrides {
         kubeconfig: options.kubeconfig.clone(),
         context: options.context.clone(),
-        node_name: std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty()).map(Into::into),
+        node_name: variable("NODE_NAME").map(Into::into),
+        pod_namespace: variable("POD_NAMESPACE"),
+        pod_name: variable("POD_NAME"),
     };
     overrides.apply(&mut loaded.configuration)?;
     telemetry::start(&options.log, "info")?;
@@ -27,4 +29,9 @@ pub(crate) fn run(options: &cli::Run) -> anyhow::Result<ExitCode> {
     let ended = Proxy::start(loaded.configuration, following)?.wait()?;
     tracing::info!(flows_cut = ended.flows_cut, forced = ended.forced, "ended");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A variable of the environment that says something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -5,12 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidegate_admin::SourceReport;
+use tidegate_admin::{SourceReport, TriggerDelay, WatchReport};
 use tidegate_config::{Configuration, Kubernetes};
-use tidegate_core::Event;
+use tidegate_core::{Event, ServiceName};
 use tidegate_files::DirectoryState;
-use tidegate_kubernetes::{Access, Options, WatchState};
+use tidegate_kubernetes::{Access, ErrorCause, Options, WatchState, Writing};
 use tokio::sync::mpsc;
+
+use crate::overrides::Overrides;
 
 /// A source that is being followed, until this is dropped.
 #[derive(Clone)]
@@ -32,6 +34,7 @@ impl Source {
     /// is empty.
     pub(crate) fn follow(
         configuration: &Configuration,
+        overrides: &Overrides,
         seed: u64,
         events: &mpsc::Sender<(Event, Instant)>,
     ) -> anyhow::Result<Self> {
@@ -44,8 +47,11 @@ impl Source {
                 Ok(Self::Files(Arc::new(tidegate_files::follow(directory, events.clone())?)))
             }
             Some(tidegate_config::Source::Kubernetes(kubernetes)) => {
-                let Kubernetes { kubeconfig, context, namespaces } = kubernetes.clone();
+                let writing = writing(kubernetes, overrides);
+                let Kubernetes { kubeconfig, context, namespaces, early_drain, .. } = kubernetes.clone();
                 let options = Options {
+                    writing,
+                    early_drain,
                     access: Access { kubeconfig, context },
                     namespaces,
                     node: configuration.node.name.clone(),
@@ -76,6 +82,22 @@ impl Source {
     }
 }
 
+/// Who writes the status of Services: an instance that is a pod among others.
+fn writing(kubernetes: &Kubernetes, overrides: &Overrides) -> Option<Writing> {
+    let class = kubernetes.load_balancer_class.as_deref()?;
+    let (Some(namespace), Some(identity)) = (&overrides.pod_namespace, &overrides.pod_name) else {
+        tracing::info!("POD_NAMESPACE and POD_NAME are not set: no status of Services is written from here");
+        return None;
+    };
+    let own = kubernetes.own_service.clone();
+    Some(Writing {
+        class: class.into(),
+        namespace: namespace.clone(),
+        identity: identity.clone(),
+        own: own.unwrap_or_else(|| ServiceName::new(namespace.as_str(), "tidegate")),
+    })
+}
+
 fn of_files(report: &tidegate_files::SourceReport) -> SourceReport {
     let trouble = match &report.state {
         DirectoryState::Starting => Some("the directory has not been read yet".to_owned()),
@@ -96,20 +118,18 @@ fn of_files(report: &tidegate_files::SourceReport) -> SourceReport {
         last_event: report.last_event,
         events: report.events_total,
         invalid_total: report.invalid_total,
+        watches: Vec::new(),
+        trigger_delay: None,
     }
 }
 
 fn of_kubernetes(report: &tidegate_kubernetes::SourceReport) -> SourceReport {
-    let trouble = report.watches.iter().find_map(|watch| match &watch.state {
-        WatchState::Starting => Some(format!("{} have not been listed yet", watch.resource)),
-        WatchState::Following => None,
-        WatchState::Failing(why) => Some(why.clone()),
-    });
+    let watches: Vec<WatchReport> = report.watches.iter().map(watch).collect();
     let slices = report.watches.iter().filter(|watch| watch.resource.starts_with("endpointslices"));
     SourceReport {
         kind: "kubernetes".to_owned(),
         directory: report.origin.clone().into(),
-        trouble,
+        trouble: watches.iter().find_map(|watch| watch.trouble.clone()),
         files: 0,
         slices: slices.map(|watch| watch.objects).sum(),
         invalid: report
@@ -120,5 +140,30 @@ fn of_kubernetes(report: &tidegate_kubernetes::SourceReport) -> SourceReport {
         last_event: report.last_event,
         events: report.events_total,
         invalid_total: report.watches.iter().map(|watch| watch.unreadable_total).sum(),
+        watches,
+        trigger_delay: Some(TriggerDelay {
+            count: report.trigger_to_arrival.count,
+            sum: report.trigger_to_arrival.sum,
+        }),
+    }
+}
+
+fn watch(report: &tidegate_kubernetes::WatchReport) -> WatchReport {
+    let trouble = match &report.state {
+        WatchState::Starting => Some(format!("{} have not been listed yet", report.resource)),
+        WatchState::Following => None,
+        WatchState::Failing(why) => Some(why.clone()),
+    };
+    let errors = ErrorCause::ALL.iter().map(|cause| cause.word()).zip(report.errors);
+    WatchReport {
+        resource: report.resource.clone(),
+        trouble,
+        objects: report.objects,
+        events: report.events_total,
+        outdated: report.outdated_total,
+        lists: report.lists_total,
+        errors: errors.collect(),
+        unreadable: report.unreadable_total,
+        last_contact: report.last_contact,
     }
 }

@@ -35,7 +35,20 @@ pub(crate) fn status(status: &api::Status) -> String {
             source.events,
             source.age_seconds.map_or_else(|| "never".to_owned(), |age| format!("{} ago", seconds(age)))
         );
-        if let Some(trouble) = &source.trouble {
+        for watch in &source.watches {
+            let age = watch
+                .contact_age_seconds
+                .map_or_else(|| "never".to_owned(), |age| format!("{} ago", seconds(age)));
+            let _ = writeln!(
+                text,
+                "watch {}: {} objects, {} changes, {} lists, {} errors, heard {age}",
+                watch.resource, watch.objects, watch.events, watch.lists, watch.errors
+            );
+            if let Some(trouble) = &watch.trouble {
+                let _ = writeln!(text, "watch {} trouble: {trouble}", watch.resource);
+            }
+        }
+        if let Some(trouble) = source.trouble.as_ref().filter(|_| source.watches.is_empty()) {
             let _ = writeln!(text, "source trouble: {trouble}");
         }
         for invalid in &source.invalid_files {

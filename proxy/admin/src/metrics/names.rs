@@ -67,6 +67,15 @@ metrics! {
     SOURCE_SLICES: Gauge "tidegate_source_slices" [] "Slices known from the source";
     SOURCE_FILES_INVALID: Gauge "tidegate_source_files_invalid" [] "Files whose content is not used; their last good state is";
     SOURCE_INVALID: Counter "tidegate_source_invalid_total" [] "Invalid file contents met";
+    WATCH_EVENTS: Counter "tidegate_watch_events_total" ["resource"] "Changes that a watch on the API server told";
+    WATCH_OUTDATED: Counter "tidegate_watch_events_outdated_total" ["resource"] "Changes that came twice or late, and were no news";
+    WATCH_LISTS: Counter "tidegate_watch_lists_total" ["resource"] "Complete lists, the first one included";
+    WATCH_ERRORS: Counter "tidegate_watch_errors_total" ["resource", "cause"] "Requests and watches that failed; what is known stays in force";
+    WATCH_UNREADABLE: Counter "tidegate_watch_unreadable_total" ["resource"] "Objects that could not be read and were left out";
+    WATCH_OBJECTS: Gauge "tidegate_watch_objects" ["resource"] "Objects that are known";
+    WATCH_CONTACT_AGE: Gauge "tidegate_watch_contact_age_seconds" ["resource"] "Time since the API server was last heard on a watch; it sends something about once a minute";
+    TRIGGER_DELAY: Counter "tidegate_trigger_delay_seconds_total" [] "From last-change-trigger-time of a slice to its arrival, all together; whole seconds by the API server's clock, at least 0 each";
+    TRIGGER_DELAYS: Counter "tidegate_trigger_delays_total" [] "How many durations tidegate_trigger_delay_seconds_total is the sum of";
     CONFIG_RELOADS: Counter "tidegate_config_reloads_total" ["result"] "Reloads of the configuration, applied or refused";
     STATE_WRITE_ERRORS: Counter "tidegate_state_write_errors_total" [] "Times that the state directory could not be written";
 

@@ -20,7 +20,7 @@ use super::{
     out::{Number, Out},
     seconds,
 };
-use crate::{AdminState, SourceReport, view::is_draining};
+use crate::{AdminState, SourceReport, WatchReport, view::is_draining};
 
 /// What a scrape shows.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Scrape {
     source: Option<SourceReport>,
     /// How long ago the source last changed.
     source_age: Option<Duration>,
+    /// How long ago the API server was last heard on each of the source's watches.
+    contact_ages: Vec<Option<Duration>>,
     /// `None` where the controller did not answer; what it knows alone is missing then.
     status: Option<Status>,
     services: Option<ServicesAnswer>,
@@ -62,6 +64,11 @@ impl Scrape {
                 .as_ref()
                 .and_then(|source| source.last_event)
                 .map(|at| now.since(clock.timestamp(at))),
+            contact_ages: source
+                .iter()
+                .flat_map(|source| &source.watches)
+                .map(|watch| Some(now.since(clock.timestamp(watch.last_contact?))))
+                .collect(),
             source,
             status,
             services,
@@ -193,7 +200,37 @@ impl Scrape {
         out.one(&names::SOURCE_FILES, Number::Whole(source.files as u64))?;
         out.one(&names::SOURCE_SLICES, Number::Whole(source.slices as u64))?;
         out.one(&names::SOURCE_FILES_INVALID, Number::Whole(source.invalid.len() as u64))?;
-        out.one(&names::SOURCE_INVALID, Number::Whole(source.invalid_total))
+        out.one(&names::SOURCE_INVALID, Number::Whole(source.invalid_total))?;
+        self.watches(source, out)
+    }
+
+    fn watches(&self, source: &SourceReport, out: &mut Out<'_>) -> fmt::Result {
+        let mut each = |metric: &Metric, read: &dyn Fn(&WatchReport) -> Number| {
+            let sample = |watch| (vec![WatchReport::resource(watch)], read(watch));
+            out.many(metric, source.watches.iter().map(sample).collect())
+        };
+        each(&names::WATCH_EVENTS, &|watch| Number::Whole(watch.events))?;
+        each(&names::WATCH_OUTDATED, &|watch| Number::Whole(watch.outdated))?;
+        each(&names::WATCH_LISTS, &|watch| Number::Whole(watch.lists))?;
+        each(&names::WATCH_UNREADABLE, &|watch| Number::Whole(watch.unreadable))?;
+        each(&names::WATCH_OBJECTS, &|watch| Number::Whole(watch.objects as u64))?;
+        let errors = source.watches.iter().flat_map(|watch| {
+            let sample =
+                |(cause, count): &(&'static str, u64)| (vec![watch.resource(), cause], Number::Whole(*count));
+            watch.errors.iter().map(sample)
+        });
+        out.many(&names::WATCH_ERRORS, errors.collect())?;
+        let ages = source
+            .watches
+            .iter()
+            .zip(&self.contact_ages)
+            .filter_map(|(watch, age)| Some((vec![watch.resource()], Number::Real(seconds((*age)?)))));
+        out.many(&names::WATCH_CONTACT_AGE, ages.collect())?;
+        if let Some(delay) = source.trigger_delay {
+            out.one(&names::TRIGGER_DELAY, Number::Real(seconds(delay.sum)))?;
+            out.one(&names::TRIGGER_DELAYS, Number::Whole(delay.count))?;
+        }
+        Ok(())
     }
 
     fn workers(&self, out: &mut Out<'_>) -> fmt::Result {

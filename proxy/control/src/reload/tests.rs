@@ -121,3 +121,36 @@ async fn a_shutdown_refuses_reloads() {
     let error = rig.handle.reload(desired(&["web"], &[("web", "web")])).await.unwrap_err();
     assert!(matches!(error, ReloadError::ShuttingDown), "{error}");
 }
+
+/// What a source merely asks for keeps nothing else from being applied, and is tried again.
+#[tokio::test(start_paused = true)]
+async fn a_wanted_listener_that_cannot_be_bound_is_left_out() {
+    let rig = started(desired(&["web"], &[("web", "web")])).await;
+    let mut new = desired(&["web", "lb"], &[("web", "web")]);
+    // Some other process has it.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap();
+    new.wanted = vec![DesiredListener { address: taken, ..listener("lb", "lb") }, listener("lb2", "lb")];
+    let outcome = rig.handle.follow_source(new.clone()).await.unwrap();
+    assert_eq!(outcome.listeners_opened, ["lb2".into()]);
+    let unbound: Vec<_> = outcome.unbound.iter().map(|it| (&*it.listener, it.address)).collect();
+    assert_eq!(unbound, [("lb", taken)]);
+    drop(other);
+    let outcome = rig.handle.follow_source(new.clone()).await.unwrap();
+    assert_eq!((outcome.listeners_opened, outcome.unbound), (vec!["lb".into()], Vec::new()));
+    // Gone with their Service.
+    let outcome = rig.handle.follow_source(desired(&["web"], &[("web", "web")])).await.unwrap();
+    assert_eq!(outcome.listeners_closed, ["lb2".into(), "lb".into()]);
+    assert_eq!(rig.handle.last_reload(), None, "nobody reloaded anything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_process_is_not_ready_before_it_is_known_what_is_wanted() {
+    let waiting = Desired { awaits_wanted: true, ..desired(&["web"], &[("web", "web")]) };
+    let rig = Rig::start(waiting, &ONE, None);
+    rig.settled().await;
+    assert_eq!(rig.handle.lifecycle(), crate::Lifecycle::Starting);
+    rig.handle.follow_source(desired(&["web"], &[("web", "web")])).await.unwrap();
+    rig.settled().await;
+    assert_eq!(rig.handle.lifecycle(), crate::Lifecycle::Ready);
+}

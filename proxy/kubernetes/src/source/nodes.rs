@@ -1,6 +1,6 @@
-//! The watch of nodes: this node's zone, and which nodes are leaving.
+//! The watch of nodes: this node's zone, which nodes are leaving, and the view's nodes.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use tidegate_core::Event;
 use tokio::sync::{mpsc, watch};
@@ -11,43 +11,66 @@ use crate::{
     intern::Intern,
     meta::Key,
     node::{self, Node},
+    view::SharedView,
 };
 
 /// The watch of nodes.
 pub(super) struct NodeFollow {
-    here: Arc<str>,
+    /// This node; `None` where nobody says which it is.
+    pub(super) here: Option<Arc<str>>,
     /// The zone that the configuration gives.
-    fixed_zone: Option<Arc<str>>,
-    zone: watch::Sender<Option<Arc<str>>>,
-    known: watch::Sender<bool>,
-    events: mpsc::Sender<(Event, Instant)>,
-    nodes: BTreeMap<Arc<str>, Node>,
-    intern: Intern,
+    pub(super) fixed_zone: Option<Arc<str>>,
+    /// Whether endpoints of leaving nodes are spared.
+    pub(super) early_drain: bool,
+    pub(super) zone: watch::Sender<Option<Arc<str>>>,
+    pub(super) known: watch::Sender<bool>,
+    pub(super) events: mpsc::Sender<(Event, Instant)>,
+    pub(super) view: SharedView,
+    pub(super) leaving: BTreeSet<Arc<str>>,
+    pub(super) intern: Intern,
 }
 
 impl NodeFollow {
-    pub(super) fn new(
-        here: Arc<str>,
-        fixed_zone: Option<Arc<str>>,
-        zone: watch::Sender<Option<Arc<str>>>,
-        known: watch::Sender<bool>,
-        events: mpsc::Sender<(Event, Instant)>,
-    ) -> Self {
-        Self { here, fixed_zone, zone, known, events, nodes: BTreeMap::new(), intern: Intern::default() }
+    async fn send(&self, event: Event, arrived: Instant) -> Result<(), Gone> {
+        self.events.send((event, arrived)).await.map_err(|_| Gone)
     }
 
     /// Tells what follows from the nodes.
     async fn tell(&mut self, arrived: Instant) -> Result<(), Gone> {
-        let label = self.nodes.get(&self.here).and_then(|node| node.zone.clone());
-        let zone = self.fixed_zone.clone().or(label);
+        let (label, leaving) = {
+            let view = self.view.look();
+            let here = self.here.as_ref().and_then(|name| view.nodes.get(name));
+            let leaving: BTreeSet<Arc<str>> = view
+                .nodes
+                .iter()
+                .filter(|(_, node)| self.early_drain && node.leaving.is_some())
+                .map(|(name, _)| Arc::clone(name))
+                .collect();
+            (here.and_then(|node| node.zone.clone()), leaving)
+        };
         let is_known = *self.known.borrow();
-        if !is_known || *self.zone.borrow() != zone {
-            self.zone.send_replace(zone.clone());
-            let event = Event::NodeIs { name: Some(Arc::clone(&self.here)), zone };
-            self.events.send((event, arrived)).await.map_err(|_| Gone)?;
+        if self.here.is_some() {
+            let zone = self.fixed_zone.clone().or(label);
+            if !is_known || *self.zone.borrow() != zone {
+                self.zone.send_replace(zone.clone());
+                self.send(Event::NodeIs { name: self.here.clone(), zone }, arrived).await?;
+            }
         }
-        self.known.send_replace(true);
+        if self.leaving != leaving {
+            for name in leaving.difference(&self.leaving) {
+                tracing::info!(node = &**name, "the node is leaving: its endpoints get no new flows");
+            }
+            self.leaving.clone_from(&leaving);
+            self.send(Event::NodesLeaving(leaving), arrived).await?;
+        }
+        self.note_known();
         Ok(())
+    }
+
+    fn note_known(&self) {
+        if !self.known.send_replace(true) {
+            self.view.change(|view| !std::mem::replace(&mut view.nodes_known, true));
+        }
     }
 }
 
@@ -61,23 +84,27 @@ impl Follow for NodeFollow {
     }
 
     async fn listed(&mut self, objects: Vec<(Key, Node)>, _: Vec<Key>, arrived: Instant) -> Result<(), Gone> {
-        self.nodes = objects.into_iter().map(|(key, node)| (key.name, node)).collect();
+        self.view.change(|view| {
+            view.nodes = objects.into_iter().map(|(key, node)| (key.name, node)).collect();
+            true
+        });
         self.tell(arrived).await
     }
 
     async fn applied(&mut self, key: Key, node: Node, arrived: Instant) -> Result<(), Gone> {
-        self.nodes.insert(key.name, node);
+        // A kubelet writes its Node again and again; most of what it says is not kept.
+        self.view.change(|view| view.nodes.insert(key.name, node.clone()).as_ref() != Some(&node));
         self.tell(arrived).await
     }
 
     async fn deleted(&mut self, key: Key, arrived: Instant) -> Result<(), Gone> {
-        self.nodes.remove(&key.name);
+        self.view.change(|view| view.nodes.remove(&key.name).is_some());
         self.tell(arrived).await
     }
 
-    /// Slices do not wait for a zone that may never be known: without one, hints are ignored.
+    /// Nobody waits for nodes that may never be known: without them hints are ignored.
     async fn failed(&mut self) -> Result<(), Gone> {
-        self.known.send_replace(true);
+        self.note_known();
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     meta::Key,
     slice::{self, Trimmed},
     status::SourceStatus,
+    view::SharedView,
 };
 
 /// What the watches of slices have in common.
@@ -26,6 +27,7 @@ pub(super) struct Gather {
     /// Whether this node's zone is known, or cannot be.
     node_known: watch::Receiver<bool>,
     status: Arc<SourceStatus>,
+    view: SharedView,
     /// How many watches there are.
     watches: usize,
     stage: RefCell<Stage>,
@@ -51,9 +53,10 @@ impl Gather {
         events: mpsc::Sender<(Event, Instant)>,
         node_known: watch::Receiver<bool>,
         status: Arc<SourceStatus>,
+        view: SharedView,
     ) -> Self {
         let stage = RefCell::new(Stage::Waiting(Waiting { slices: BTreeMap::new(), left: watches }));
-        Self { events, node_known, status, watches, stage }
+        Self { events, node_known, status, view, watches, stage }
     }
 
     async fn send(&self, event: Event, arrived: Instant) -> Result<(), Gone> {
@@ -136,6 +139,15 @@ impl Follow for SliceFollow {
         arrived: Instant,
     ) -> Result<(), Gone> {
         let is_first = !std::mem::replace(&mut self.listed, true);
+        self.gather.view.change_rest(|view| {
+            for key in &lacking {
+                view.slices.remove(key);
+            }
+            for (key, slice) in &objects {
+                view.note_slice(key.clone(), slice);
+            }
+            true
+        });
         let mut objects = Some(objects);
         let mut left = 0;
         self.gather.waiting(|waiting| {
@@ -164,6 +176,7 @@ impl Follow for SliceFollow {
     }
 
     async fn applied(&mut self, key: Key, slice: Slice, arrived: Instant) -> Result<(), Gone> {
+        self.gather.view.change_rest(|view| view.note_slice(key.clone(), &slice));
         let mut slice = Some(slice);
         self.gather.waiting(|waiting| waiting.slices.extend(slice.take().map(|slice| (key, slice))));
         match slice {
@@ -173,6 +186,7 @@ impl Follow for SliceFollow {
     }
 
     async fn deleted(&mut self, key: Key, arrived: Instant) -> Result<(), Gone> {
+        self.gather.view.change_rest(|view| view.slices.remove(&key).is_some());
         if self.gather.waiting(|waiting| drop(waiting.slices.remove(&key))) {
             return Ok(());
         }

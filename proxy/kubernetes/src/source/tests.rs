@@ -7,16 +7,23 @@ use std::{
 
 use super::*;
 use crate::{
+    Rules,
     rig::{Rig, line, pace, slice},
-    status::{ErrorCause, WatchState},
+    status::{ErrorCause, WatchReport, WatchState},
 };
 
 async fn rig() -> Rig {
     Rig::start(Options::default(), pace()).await
 }
 
+/// What the watch of slices says of itself.
+fn slices(rig: &Rig) -> WatchReport {
+    let report = rig.follower.status().report();
+    report.watches.into_iter().find(|watch| watch.resource == "endpointslices").expect("a watch")
+}
+
 fn errors(rig: &Rig, cause: ErrorCause) -> u64 {
-    rig.follower.status().report().watches.iter().map(|watch| watch.errors[cause as usize]).sum()
+    slices(rig).errors[cause as usize]
 }
 
 /// B2.
@@ -75,7 +82,7 @@ async fn what_comes_twice_or_late_is_told_once() {
         watch.say(kind, name, version).await;
     }
     assert_eq!([rig.change().await, rig.change().await, rig.change().await], ["+a 12", "-a", "+b 15"]);
-    assert_eq!(rig.follower.status().report().watches[0].outdated_total, 5);
+    assert_eq!(slices(&rig).outdated_total, 5);
 }
 
 #[tokio::test]
@@ -190,11 +197,10 @@ async fn an_outage_tells_nothing_and_the_watch_goes_on_after_it() {
     }
     let back = rig.expect("watch resourceVersion=15").await;
     rig.nothing_told();
-    let report = rig.follower.status().report();
-    assert!(matches!(&report.watches[0].state, WatchState::Failing(why) if why.contains("etcd is away")));
+    assert!(matches!(&slices(&rig).state, WatchState::Failing(why) if why.contains("etcd is away")));
     back.stream().await.say("MODIFIED", "a", 16).await;
     assert_eq!(rig.change().await, "+a 16");
-    assert_eq!(rig.follower.status().report().watches[0].state, WatchState::Following);
+    assert_eq!(slices(&rig).state, WatchState::Following);
 }
 
 /// B6.
@@ -207,10 +213,8 @@ async fn a_token_that_is_not_accepted_is_read_again() {
     refused.refuse(401, "token has expired").await;
     let again = rig.expect("list").await;
     assert!(again.head.to_lowercase().contains("authorization: bearer second\r\n"), "{}", again.head);
-    let report = rig.follower.status().report();
-    assert!(
-        matches!(&report.watches[0].state, WatchState::Failing(why) if why.contains("has the token expired?"))
-    );
+    let WatchState::Failing(why) = slices(&rig).state else { panic!("it fails") };
+    assert!(why.contains("has the token expired?"), "{why}");
 }
 
 #[tokio::test]
@@ -218,8 +222,8 @@ async fn a_right_that_is_missing_is_named() {
     let rig = rig().await;
     rig.expect("list").await.refuse(403, "User x cannot list").await;
     rig.expect("list").await;
-    let report = rig.follower.status().report();
-    let WatchState::Failing(why) = &report.watches[0].state else { panic!("{report:?}") };
+    let report = slices(&rig);
+    let WatchState::Failing(why) = &report.state else { panic!("{report:?}") };
     let expected = "may not list endpointslices: give the verb `list` on `endpointslices` of discovery.k8s.io by RBAC \
                     (User x cannot list)";
     assert_eq!(why, expected);
@@ -236,9 +240,9 @@ async fn an_object_that_cannot_be_read_spoils_no_other() {
     watch.chunk(&format!("{}\n", line("MODIFIED", &bad))).await;
     watch.say("MODIFIED", "a", 12).await;
     assert_eq!(rig.change().await, "+a 12");
-    let report = rig.follower.status().report();
-    assert_eq!(report.watches[0].unreadable_total, 2);
-    let why = report.watches[0].last_unreadable.clone().unwrap_or_default();
+    let report = slices(&rig);
+    assert_eq!(report.unreadable_total, 2);
+    let why = report.last_unreadable.unwrap_or_default();
     assert!(why.starts_with("default/bad: its addressType is \"MAC\""), "{why}");
 }
 
@@ -305,7 +309,7 @@ async fn several_namespaces_are_told_when_all_are_listed() {
 #[tokio::test]
 async fn slices_wait_for_this_nodes_zone() {
     let options = Options { node: Some("here".into()), ..Options::default() };
-    let mut rig = Rig::start(options, pace()).await;
+    let mut rig = Rig::start_with(options, pace(), &["endpointslices", "nodes"]).await;
     let mut lists = [rig.expect("list").await, rig.expect("list").await];
     lists.sort_by_key(|list| list.target.contains("nodes"));
     let [slices, nodes] = lists;
@@ -332,7 +336,7 @@ async fn slices_wait_for_this_nodes_zone() {
 #[tokio::test]
 async fn slices_do_not_wait_for_a_zone_that_may_not_be_read() {
     let options = Options { node: Some("here".into()), ..Options::default() };
-    let mut rig = Rig::start(options, pace()).await;
+    let mut rig = Rig::start_with(options, pace(), &["endpointslices", "nodes"]).await;
     let mut lists = [rig.expect("list").await, rig.expect("list").await];
     lists.sort_by_key(|list| list.target.contains("nodes"));
     let [slices, nodes] = lists;
@@ -388,4 +392,120 @@ async fn a_source_ends_when_it_is_dropped() {
     })
     .await;
     drop(watch);
+}
+
+const LB: &str = "{\"metadata\":{\"name\":\"web\",\"namespace\":\"default\",\"uid\":\"u\",\"resourceVersion\":\"4\"},\
+    \"spec\":{\"type\":\"LoadBalancer\",\"loadBalancerClass\":\"tidegate.io/tidegate\",\"ports\":[{\"port\":80}]}}";
+
+#[tokio::test]
+async fn services_and_nodes_are_seen_in_the_view() {
+    let options = Options { node: Some("here".into()), early_drain: true, ..Options::default() };
+    let mut rig = Rig::start_with(options, pace(), &["endpointslices", "nodes", "/services"]).await;
+    let view = rig.follower.view();
+    let mut changes = view.changes();
+    assert!(!view.look().is_complete());
+    let mut watches = Vec::new();
+    while watches.len() < 3 {
+        let asked = rig.next().await;
+        if asked.is_watch() {
+            watches.push(asked.stream().await);
+            continue;
+        }
+        let items = match asked.target.as_str() {
+            target if target.contains("/services") => vec![LB.to_owned()],
+            target if target.contains("nodes") => vec![
+                "{\"metadata\":{\"name\":\"here\",\"resourceVersion\":\"3\"},\"status\":{\"addresses\":[\
+                 {\"type\":\"InternalIP\",\"address\":\"10.0.0.1\"}]}}"
+                    .to_owned(),
+            ],
+            _ => Vec::new(),
+        };
+        asked.items(10, None, &items).await;
+    }
+    crate::rig::within(changes.wait_for(|_| view.look().is_complete())).await.expect("a view");
+    let rules =
+        Rules { class: Some("tidegate.io/tidegate".into()), node: Some("here".into()), ..Rules::default() };
+    let planned = crate::plan(&view.look(), &rules, &[]);
+    assert_eq!(planned.listeners.first().expect("a listener").address.to_string(), "10.0.0.1:80");
+    let nodes = watches.iter_mut().find(|watch| watch.target.contains("nodes")).expect("the nodes");
+    let tainted = "{\"metadata\":{\"name\":\"here\",\"resourceVersion\":\"11\"},\"spec\":{\"taints\":[\
+        {\"key\":\"ToBeDeletedByClusterAutoscaler\"}]}}";
+    nodes.chunk(&format!("{}\n", line("MODIFIED", tainted))).await;
+    loop {
+        if let Event::NodesLeaving(nodes) = rig.event().await {
+            assert_eq!(nodes.into_iter().collect::<Vec<_>>(), ["here".into()]);
+            break;
+        }
+    }
+    let services = watches.iter_mut().find(|watch| watch.target.contains("/services")).expect("the Services");
+    services.chunk(&format!("{}\n", line("DELETED", &LB.replace("\"4\"", "\"12\"")))).await;
+    let gone = || crate::plan(&view.look(), &rules, &[]).listeners.is_empty();
+    crate::rig::within(changes.wait_for(|_| gone())).await.expect("a view");
+}
+
+/// The leader takes the Lease, writes the status where it differs, and says in an Event what cannot be.
+#[tokio::test]
+async fn the_leader_writes_status_and_events() {
+    let writing = Writing {
+        class: "tidegate.io/tidegate".into(),
+        namespace: "system".to_owned(),
+        identity: "me".to_owned(),
+        own: tidegate_core::ServiceName::new("system", "tidegate"),
+    };
+    let options = Options { node: Some("here".into()), writing: Some(writing), ..Options::default() };
+    let rig = Rig::start_with(options, pace(), &["/"]).await;
+    let own = slice("own", 5)
+        .replace(
+            "\"namespace\":\"default\",",
+            "\"namespace\":\"system\",\"labels\":{\"kubernetes.io/service-name\":\"tidegate\"},",
+        )
+        .replace("[\"10.0.0.1\"]", "[\"10.0.0.1\"],\"nodeName\":\"here\"");
+    let node = "{\"metadata\":{\"name\":\"here\",\"resourceVersion\":\"3\"},\"status\":{\"conditions\":[\
+        {\"type\":\"Ready\",\"status\":\"True\"}],\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"10.0.0.1\"}]}}";
+    let problem = Problem {
+        service: tidegate_core::ServiceName::new("default", "web"),
+        port: Some(80),
+        reason: "CannotListen",
+        message: "somebody has it".to_owned(),
+    };
+    let mut streams = Vec::new();
+    let mut seen = Vec::new();
+    while !["lease", "status", "event"].iter().all(|what| seen.contains(what)) {
+        let asked = rig.next().await;
+        let method = asked.head.split(' ').next().unwrap_or_default().to_owned();
+        match (method.as_str(), asked.target.clone()) {
+            ("GET", target) if target.contains("watch=true") => streams.push(asked.stream().await),
+            ("GET", target) if target.contains("/leases/tidegate") => asked.refuse(404, "none").await,
+            ("POST", target) if target.ends_with("/namespaces/system/leases") => {
+                assert_eq!(asked.body["spec"]["holderIdentity"], "me");
+                seen.push("lease");
+                asked.answer("201 Created", "", "{}").await;
+            }
+            ("GET", target) if target.contains("/services") => {
+                asked.items(10, None, &[LB.to_owned()]).await;
+                rig.follower.report(vec![problem.clone()]);
+            }
+            ("GET", target) if target.contains("/nodes") => asked.items(10, None, &[node.to_owned()]).await,
+            ("GET", _) => asked.items(10, None, std::slice::from_ref(&own)).await,
+            ("PATCH", target) if target.ends_with("/namespaces/default/services/web/status") => {
+                let ingress = &asked.body["status"]["loadBalancer"]["ingress"];
+                let expected = serde_json::json!([{"ip": "10.0.0.1", "ipMode": "Proxy",
+                    "ports": [{"port": 80, "protocol": "TCP", "error": "CannotListen"}]}]);
+                // A first write may come before the node or the slices are known.
+                if *ingress == expected {
+                    seen.push("status");
+                }
+                asked.answer("200 OK", "", "{}").await;
+            }
+            ("POST", target) if target.ends_with("/namespaces/default/events") => {
+                assert_eq!(
+                    (asked.body["reason"].as_str(), asked.body["note"].as_str()),
+                    (Some("CannotListen"), Some("somebody has it"))
+                );
+                seen.push("event");
+                asked.answer("201 Created", "", "{}").await;
+            }
+            (method, target) => panic!("{method} {target}"),
+        }
+    }
 }

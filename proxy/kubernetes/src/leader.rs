@@ -1,0 +1,230 @@
+//! One instance writes, the others watch: a Lease, as Kubernetes' own components have it.
+//!
+//! Clocks of two machines are not compared: a holder is taken for gone when its Lease has not changed for as long as it
+//! lasts, as this instance saw it. Who may write is judged before each write: a holder that could not renew stops first.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{
+    api::{Api, Deed, Failure, Resource},
+    status::ErrorCause,
+};
+
+const LEASES: Resource = Resource { group: "coordination.k8s.io", version: "v1", plural: "leases" };
+
+/// How long a Lease lasts that is not renewed.
+const LASTS: Duration = Duration::from_secs(15);
+/// How often it is renewed, or looked at.
+pub(crate) const RENEW: Duration = Duration::from_secs(5);
+/// A holder that could not renew for so long does not write any more.
+const GIVE_UP: Duration = Duration::from_secs(10);
+
+/// The Lease that every instance looks at.
+pub(crate) const LEASE: &str = "tidegate";
+
+/// An instance that wants to be the one.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    namespace: String,
+    identity: String,
+    /// The Lease as it was seen last, and since when.
+    seen: Option<(String, Instant)>,
+    /// When this instance last renewed it.
+    renewed: Option<Instant>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Lease {
+    metadata: Metadata,
+    spec: Spec,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    resource_version: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    holder_identity: Option<String>,
+    acquire_time: Option<String>,
+    lease_transitions: Option<i64>,
+}
+
+/// What is to be done with a Lease.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Renew,
+    Take,
+    Wait,
+}
+
+impl Candidate {
+    pub(crate) fn new(namespace: String, identity: String) -> Self {
+        Self { namespace, identity, seen: None, renewed: None }
+    }
+
+    /// Whether this instance may write.
+    pub(crate) fn leads(&self) -> bool {
+        self.renewed.is_some_and(|renewed| renewed.elapsed() < GIVE_UP)
+    }
+
+    /// Looks at the Lease, and takes or renews it where it may.
+    pub(crate) async fn look(&mut self, api: &Api) -> Result<(), Failure> {
+        let outcome = self.look_once(api).await;
+        match outcome {
+            // Another instance was quicker, or the Lease has just been made or removed: the next look sees it.
+            Err(failure) if matches!(failure.code, Some(404 | 409)) => {
+                self.renewed = None;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn look_once(&mut self, api: &Api) -> Result<(), Failure> {
+        let list = LEASES.path(Some(&self.namespace));
+        let path = format!("{list}/{LEASE}");
+        let deed = |verb| Deed { verb, resource: LEASES.plural, group: LEASES.group };
+        let lease = match api.ask("GET", &path, None, deed("get")).await {
+            Ok(lease) => lease,
+            Err(failure) if failure.code == Some(404) => {
+                let body = self.lease(None, &Spec::default());
+                api.ask("POST", &list, Some(("application/json", body)), deed("create")).await?;
+                self.renewed = Some(Instant::now());
+                tracing::info!(lease = %format!("{}/{LEASE}", self.namespace), "this instance writes the status of Services");
+                return Ok(());
+            }
+            Err(failure) => return Err(failure),
+        };
+        let malformed = |error: serde_json::Error| {
+            Failure::new(ErrorCause::Malformed, format!("the Lease is not what it should be: {error}"))
+        };
+        let lease: Lease = serde_json::from_value(lease).map_err(malformed)?;
+        let step = self.step(&lease, Instant::now());
+        if step == Step::Wait {
+            self.renewed = None;
+            return Ok(());
+        }
+        let body = self.lease(Some(&lease.metadata.resource_version), &lease.spec);
+        api.ask("PUT", &path, Some(("application/json", body)), deed("update")).await?;
+        self.renewed = Some(Instant::now());
+        if step == Step::Take {
+            tracing::info!(lease = %format!("{}/{LEASE}", self.namespace), "this instance writes the status of Services");
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, lease: &Lease, now: Instant) -> Step {
+        let version = &lease.metadata.resource_version;
+        if lease.spec.holder_identity.as_deref() == Some(&self.identity) {
+            return Step::Renew;
+        }
+        let is_free = lease.spec.holder_identity.as_deref().is_none_or(str::is_empty);
+        let since = match &self.seen {
+            Some((seen, since)) if seen == version => *since,
+            _ => {
+                self.seen = Some((version.clone(), now));
+                now
+            }
+        };
+        if is_free || now.duration_since(since) >= LASTS { Step::Take } else { Step::Wait }
+    }
+
+    /// The Lease, held by this instance.
+    fn lease(&self, version: Option<&str>, before: &Spec) -> Value {
+        let now = micro_time();
+        let is_mine = before.holder_identity.as_deref() == Some(&self.identity);
+        let acquired = before.acquire_time.clone().filter(|_| is_mine).unwrap_or_else(|| now.clone());
+        let transitions =
+            before.lease_transitions.unwrap_or_default() + i64::from(version.is_some() && !is_mine);
+        let mut lease = json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": { "name": LEASE, "namespace": self.namespace },
+            "spec": {
+                "holderIdentity": self.identity,
+                "leaseDurationSeconds": LASTS.as_secs(),
+                "acquireTime": acquired,
+                "renewTime": now,
+                "leaseTransitions": transitions,
+            },
+        });
+        if let Some(version) = version {
+            lease["metadata"]["resourceVersion"] = json!(version);
+        }
+        lease
+    }
+}
+
+/// This moment as Kubernetes' MicroTime.
+pub(crate) fn micro_time() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(holder: &str, version: &str) -> Lease {
+        let object = json!({"metadata": {"resourceVersion": version}, "spec": {"holderIdentity": holder}});
+        serde_json::from_value(object).expect("a Lease")
+    }
+
+    fn candidate() -> Candidate {
+        Candidate::new("tidegate".to_owned(), "me".to_owned())
+    }
+
+    #[test]
+    fn a_holder_is_gone_when_its_lease_has_not_changed_for_as_long_as_it_lasts() {
+        let mut me = candidate();
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        assert_eq!(me.step(&lease("other", "1"), at(0)), Step::Wait);
+        assert_eq!(me.step(&lease("other", "1"), at(14)), Step::Wait);
+        assert_eq!(me.step(&lease("other", "2"), at(15)), Step::Wait, "it was renewed");
+        assert_eq!(me.step(&lease("other", "2"), at(29)), Step::Wait);
+        assert_eq!(me.step(&lease("other", "2"), at(30)), Step::Take);
+    }
+
+    #[test]
+    fn a_free_lease_is_taken_and_an_own_one_renewed() {
+        let mut me = candidate();
+        assert_eq!(me.step(&lease("", "1"), Instant::now()), Step::Take);
+        assert_eq!(me.step(&lease("me", "2"), Instant::now()), Step::Renew);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_that_cannot_renew_stops_before_another_begins() {
+        let mut me = candidate();
+        assert!(!me.leads());
+        me.renewed = Some(Instant::now());
+        assert!(me.leads());
+        tokio::time::advance(GIVE_UP).await;
+        assert!(!me.leads());
+        assert!(GIVE_UP < LASTS);
+    }
+
+    #[test]
+    fn transitions_count_other_holders() {
+        let me = candidate();
+        let body = me.lease(Some("4"), &lease("other", "4").spec);
+        assert_eq!(body["spec"]["leaseTransitions"], 1);
+        assert_eq!(body["metadata"]["resourceVersion"], "4");
+        let body = me.lease(Some("5"), &lease("me", "5").spec);
+        assert_eq!(body["spec"]["leaseTransitions"], 0);
+        let time = body["spec"]["renewTime"].as_str().expect("a time").to_owned();
+        assert!(
+            time.len() == "2026-01-01T00:00:00.000000Z".len() && time.parse::<Timestamp>().is_ok(),
+            "{time}"
+        );
+    }
+}

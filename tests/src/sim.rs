@@ -14,7 +14,7 @@ mod world;
 
 use self::world::{Seen, World};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 500;
 const STEPS: usize = 60;
 
 /// Says which seed it was, when a check fails under it.

@@ -55,6 +55,10 @@ impl AuditLog {
     /// A drain is over.
     pub(crate) fn over(&mut self, drain: DrainRecord) {
         let published_after = self.published.remove(&drain.endpoint.id());
+        if drain.undone && drain.flows_at_start + drain.ends.total() == 0 {
+            // It was over already, or never had anything to show.
+            return;
+        }
         if self.records.len() == RECORDS {
             self.records.pop_front();
             self.dropped += 1;

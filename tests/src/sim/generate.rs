@@ -3,8 +3,9 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tidegate_core::{
-    AdminState, Conditions, EndpointSelector, Event, FixedEndpoint, Policy, Rng, ServiceConfig, ServiceName,
-    ServicePort, ServiceSettings, Slice, SliceEndpoint, SliceName, SlicePort, WhenNoneReady,
+    AdminState, Conditions, DrainDeadline, EndpointSelector, Event, FixedEndpoint, Policy, Rng,
+    ServiceConfig, ServiceName, ServicePort, ServiceSettings, Slice, SliceEndpoint, SliceName, SlicePort,
+    Timestamp, WhenNoneReady,
 };
 
 use super::model::Model;
@@ -58,6 +59,11 @@ impl Generator {
         let mut settings = ServiceSettings { policy, ..ServiceSettings::default() };
         if self.chance(40) {
             settings.when_none_ready = WhenNoneReady::ServingTerminating;
+        }
+        if self.chance(50) {
+            let time = Duration::from_secs(1 + self.rng.below(600) as u64);
+            settings.drain.deadline =
+                if self.chance(50) { DrainDeadline::Pod } else { DrainDeadline::After(time) };
         }
         if self.chance(10) {
             settings.affinity_timeout = Some(Duration::from_secs(1 + self.rng.below(100) as u64));
@@ -183,9 +189,22 @@ impl Generator {
         }
     }
 
+    /// When the pod of a known endpoint is killed, or that it is gone.
+    fn pod(&mut self, model: &Model, now: Timestamp) -> Option<Event> {
+        let slice = self.known_slice(model)?;
+        let endpoint = slice.endpoints.get(self.rng.below(slice.endpoints.len().max(1)))?;
+        let uid = endpoint.pod_uid.clone()?;
+        if self.chance(10) {
+            return Some(Event::PodGone { uid });
+        }
+        let killed = now.after(Duration::from_secs(self.rng.below(300) as u64));
+        Some(Event::PodDeadline { namespace: slice.name.namespace.clone(), uid, killed })
+    }
+
     /// One to a few facts that may be handled together.
-    pub(super) fn facts(&mut self, model: &Model) -> Vec<Event> {
-        match self.rng.below(20) {
+    pub(super) fn facts(&mut self, model: &Model, now: Timestamp) -> Vec<Event> {
+        match self.rng.below(22) {
+            20..=21 => (0..6).filter_map(|_| self.pod(model, now)).collect(),
             0 if self.chance(50) => vec![self.configuration()],
             0..=1 => vec![self.relist(model)],
             2 => vec![Event::SliceDeleted(self.slice_name())],
@@ -266,7 +285,9 @@ impl Generator {
             EndpointSelector::Pod { service, pod: format!("pod-{address}").into() }
         };
         let state = if self.chance(40) { AdminState::Drain } else { AdminState::InService };
-        Event::AdminStateRequested { endpoints, state, by: "ann".into(), reason: String::new(), deadline: None }
+        let time = Duration::from_secs(self.rng.below(600) as u64);
+        let deadline = (state == AdminState::Drain && self.chance(50)).then_some(time);
+        Event::AdminStateRequested { endpoints, state, by: "ann".into(), reason: String::new(), deadline }
     }
 
     pub(super) fn client(&mut self) -> IpAddr {

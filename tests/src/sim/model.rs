@@ -92,7 +92,8 @@ impl Model {
                 self.requests.push((endpoints.clone(), *state, by.clone()));
                 true
             }
-            Event::EndpointEmptied(_) => true,
+            // Whose flows have a deadline says nothing about who gets new ones.
+            Event::EndpointEmptied(_) | Event::PodDeadline { .. } | Event::PodGone { .. } => true,
         }
     }
 

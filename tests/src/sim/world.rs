@@ -10,8 +10,9 @@ use std::{
 };
 
 use tidegate_core::{
-    AdmissionMode, Endpoint, EndpointId, Event, FlowKey, Output, Permit, PickState, Refusal, ServiceId,
-    ServicePort, ServiceSnapshot, Snapshot, Table, Tier, Timestamp, table::ServiceView,
+    AdmissionMode, DrainPlan, DrainRecord, Endpoint, EndpointId, Event, FlowKey, Notice, Output, Permit,
+    PickState, Refusal, ServiceId, ServicePort, ServiceSnapshot, Snapshot, Table, Tier, Timestamp,
+    table::ServiceView,
 };
 
 use super::{
@@ -44,10 +45,12 @@ pub(super) struct Seen {
     ambiguous: u64,
     came_back: u64,
     narrowed_by_hints: u64,
+    earlier_deadlines: u64,
+    records_with_flows: u64,
 }
 
 impl Seen {
-    fn counts(&mut self) -> [&mut u64; 9] {
+    fn counts(&mut self) -> [&mut u64; 11] {
         [
             &mut self.flows,
             &mut self.last_resort_flows,
@@ -58,6 +61,8 @@ impl Seen {
             &mut self.ambiguous,
             &mut self.came_back,
             &mut self.narrowed_by_hints,
+            &mut self.earlier_deadlines,
+            &mut self.records_with_flows,
         ]
     }
 
@@ -84,6 +89,10 @@ pub(super) struct World {
     workers: Vec<Worker>,
     flows: Vec<Flow>,
     slots: BTreeMap<ServicePort, ServiceId>,
+    /// What workers were told last.
+    plans: BTreeMap<EndpointId, DrainPlan>,
+    /// Flows that entered an endpoint whose drain was on.
+    came_late: BTreeMap<EndpointId, u64>,
     pub(super) seen: Seen,
 }
 
@@ -98,6 +107,8 @@ impl World {
             workers: (0..3).map(|_| Worker::default()).collect(),
             flows: Vec::new(),
             slots: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            came_late: BTreeMap::new(),
             seen: Seen::default(),
         };
         let configuration = world.generator.configuration();
@@ -113,7 +124,7 @@ impl World {
     pub(super) fn step(&mut self) {
         match self.generator.rng.below(20) {
             0..=6 => {
-                let facts = self.generator.facts(&self.model);
+                let facts = self.generator.facts(&self.model, self.now);
                 self.tell(facts);
             }
             7 => {
@@ -202,6 +213,10 @@ impl World {
                 }
                 Output::EndpointGone { endpoint, .. } => assert!(endpoint.admission().flows() > 0),
                 Output::EndpointBack { .. } => self.seen.came_back += 1,
+                Output::DrainPlanned { endpoint, plan, .. } => self.planned(endpoint, *plan),
+                Output::Notice(Notice::Drained { record } | Notice::DrainUndone { record }) => {
+                    self.check_record(record);
+                }
                 Output::Notice(_) => {}
             }
             outputs += 1;
@@ -213,6 +228,37 @@ impl World {
             assert_eq!(known, slot, "a slot never changes");
         }
         outputs
+    }
+
+    /// Workers are told of a plan: a deadline only ever moves earlier while its drain lasts.
+    fn planned(&mut self, endpoint: &Arc<Endpoint>, plan: Option<DrainPlan>) {
+        let before = self.plans.remove(&endpoint.id());
+        assert_ne!(before, plan, "what workers know is not said again");
+        let Some(plan) = plan else { return };
+        if let Some(before) = before.filter(|before| before.began == plan.began) {
+            assert!(plan.deadline <= before.deadline, "{before:?} became {plan:?}");
+            self.seen.earlier_deadlines += u64::from(plan.deadline < before.deadline);
+        }
+        self.plans.insert(endpoint.id(), plan);
+    }
+
+    /// Every flow that was there is accounted for, and others came only as a last resort.
+    fn check_record(&mut self, record: &DrainRecord) {
+        assert!(record.undone || record.flows_left == 0, "{record:?}");
+        assert!(record.flows_left + record.ends.total() >= record.flows_at_start, "{record:?}");
+        let after = record.flows_after_start();
+        let came = self.came_late.remove(&record.endpoint.id()).unwrap_or(0);
+        assert_eq!(after, came, "{record:?}");
+        self.seen.records_with_flows += u64::from(record.flows_at_start > 0);
+    }
+
+    /// The deadlines that operators see are those that workers follow.
+    fn check_plans(&self, views: &[ServiceView]) {
+        for endpoint in views.iter().flat_map(|view| &view.endpoints) {
+            let shown = endpoint.drain.as_ref().and_then(|drain| drain.deadline);
+            let planned = self.plans.get(&endpoint.endpoint.id()).map(|plan| plan.deadline);
+            assert_eq!(shown, planned, "{endpoint:?}");
+        }
     }
 
     fn open_flow(&mut self) {
@@ -232,6 +278,9 @@ impl World {
             match service.admit(&key, &tried, state, &mut self.generator.rng, self.now) {
                 Ok(permit) => {
                     let endpoint = Arc::clone(permit.endpoint());
+                    if endpoint.admission().mode() != AdmissionMode::Open {
+                        *self.came_late.entry(endpoint.id()).or_default() += 1;
+                    }
                     let expected = expected.as_ref().expect("a service that was given up takes no flow");
                     let known =
                         expected.present.get(&endpoint.address()).expect("a flow went to one that is gone");
@@ -307,6 +356,7 @@ impl World {
             assert_eq!(eligible, expected.eligible.keys().copied().collect(), "{port}");
         }
         self.check_flows(&views);
+        self.check_plans(&views);
         self.look(&views);
     }
 

@@ -11,6 +11,7 @@ use super::{
     service::Service,
 };
 use crate::{
+    admission::AdmissionMode,
     endpoint::{Endpoint, EndpointId, OperatorRequest},
     output::{Notice, Output},
     tally::DrainRecord,
@@ -31,9 +32,12 @@ impl Entry {
         match (why, self.drain.as_mut()) {
             (None, None) => Vec::new(),
             (None, Some(_)) => {
-                let record = self.record(now, true).map(Box::new);
+                // Flows that came since it was opened are none of the drain's.
+                let is_open = self.mode == AdmissionMode::Open;
+                let left = if is_open { self.at_open } else { self.endpoint.admission().flows() };
+                let record = self.record(left, true, now);
                 self.drain = None;
-                record.map(|record| Notice::DrainUndone { record }).into_iter().collect()
+                record.map(|record| Notice::DrainUndone { record: Box::new(record) }).into_iter().collect()
             }
             (Some(why), Some(drain)) => {
                 drain.why = why;
@@ -80,12 +84,18 @@ impl Entry {
         if drain.drained.is_some() {
             return None;
         }
-        if self.endpoint.tally().read().since(&drain.tallied).total() < drain.flows_at_start {
+        if self.endpoint.tally().read().since(&drain.tallied).total() < drain.to_record {
             // A worker has counted its flow out and not yet said how it ended. The next look will see it.
             return None;
         }
         drain.drained = Some(now);
-        self.record(now, false).map(|record| Notice::Drained { record: Box::new(record) })
+        let record = self.record(0, false, now)?;
+        if let Some(drain) = &mut self.drain {
+            // As a last resort it may get flows again, which are then another record's.
+            drain.to_record = 0;
+            drain.tallied = self.endpoint.tally().read();
+        }
+        Some(Notice::Drained { record: Box::new(record) })
     }
 
     /// Begins a drain; returns the flows that there are.
@@ -95,12 +105,20 @@ impl Entry {
         let tallied = self.endpoint.tally().read();
         let of_close = self.at_close.flows.saturating_sub(tallied.since(&self.at_close.tallied).total());
         let flows_at_start = of_close.max(self.endpoint.admission().flows());
-        self.drain = Some(Drain { since: now, why, flows_at_start, tallied, deadline: None, drained: None });
+        self.drain = Some(Drain {
+            since: now,
+            why,
+            flows_at_start,
+            to_record: flows_at_start,
+            tallied,
+            deadline: None,
+            drained: None,
+        });
         flows_at_start
     }
 
     /// What the drain that is on has come to.
-    fn record(&self, now: Timestamp, undone: bool) -> Option<DrainRecord> {
+    fn record(&self, flows_left: u64, undone: bool, now: Timestamp) -> Option<DrainRecord> {
         let drain = self.drain.as_ref()?;
         Some(DrainRecord {
             endpoint: Arc::clone(&self.endpoint),
@@ -110,8 +128,8 @@ impl Entry {
             ended: now,
             undone,
             deadline: drain.deadline,
-            flows_at_start: drain.flows_at_start,
-            flows_left: self.endpoint.admission().flows(),
+            flows_at_start: drain.to_record,
+            flows_left,
             ends: self.endpoint.tally().read().since(&drain.tallied),
         })
     }
@@ -170,7 +188,10 @@ impl Table {
         let entries =
             self.services.values().flat_map(|service| service.present.values().chain(service.gone.values()));
         let is_on = |entry: &&Entry| entry.drain.as_ref().is_some_and(|drain| drain.drained.is_none());
-        entries.filter(is_on).filter_map(|entry| entry.record(now, false)).collect()
+        entries
+            .filter(is_on)
+            .filter_map(|entry| entry.record(entry.endpoint.admission().flows(), false, now))
+            .collect()
     }
 
     /// Looks at every endpoint's count, so that a lost [`EndpointEmptied`](crate::Event::EndpointEmptied) costs at

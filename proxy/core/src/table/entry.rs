@@ -27,7 +27,10 @@ pub(super) struct Drain {
     pub(super) since: Timestamp,
     pub(super) why: String,
     pub(super) flows_at_start: u64,
-    /// What had been tallied when it began.
+    /// The flows that the next record is about: those that there were when it began, or none where they are in a
+    /// record already.
+    pub(super) to_record: u64,
+    /// What had been tallied when it began, or was recorded.
     pub(super) tallied: Ends,
     /// When what is left is cut. It only ever moves earlier.
     pub(super) deadline: Option<Timestamp>,
@@ -51,6 +54,8 @@ pub(super) struct Entry {
     pub(super) reported_gone: bool,
     /// What there was when the admission closed.
     pub(super) at_close: AtClose,
+    /// The flows that there were when it was opened last.
+    pub(super) at_open: u64,
 }
 
 /// What there was when an admission closed.
@@ -85,6 +90,7 @@ impl Entry {
             since: now,
             reported_gone: false,
             at_close: AtClose::default(),
+            at_open: 0,
         }
     }
 }

@@ -138,6 +138,8 @@ impl Entry {
             let flows = admission.set_mode(self.mode);
             if from == AdmissionMode::Open {
                 self.at_close = AtClose { flows, tallied };
+            } else if self.mode == AdmissionMode::Open {
+                self.at_open = flows;
             }
         }
     }

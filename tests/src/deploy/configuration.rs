@@ -6,31 +6,17 @@ use tidegate_config::{AdminAddress, Configuration};
 use super::{
     at,
     base::{container, pod},
-    documents, object, read,
+    object,
     tools::kustomize,
 };
-use crate::support::skipped;
 
 /// Seconds between the end of `shutdown` and SIGKILL: for closing listeners and for cutting what is left.
 const MARGIN: u64 = 15;
 
 /// The configuration of a ConfigMap, as the proxy reads it.
-///
-/// A proxy that cannot serve a class of Services yet is asked about the rest; deploy/README.md says so as well.
 fn configuration(objects: &[Value]) -> Configuration {
     let text = at(object(objects, "ConfigMap tidegate"), "/data/tidegate.yaml").as_str().expect("text");
-    let mut text = text.to_owned();
-    let is_announced = read("README.md").contains("**Not there yet**: Services as listeners.");
-    if !tidegate_config::schema().contains("loadBalancerClass") {
-        assert!(is_announced, "deploy/README.md says that the configuration is refused as it is");
-        skipped("the proxy has no source.kubernetes.loadBalancerClass: that field is not checked");
-        let mut document = documents(&text).remove(0);
-        document["source"]["kubernetes"].as_object_mut().expect("a map").remove("loadBalancerClass");
-        text = document.to_string();
-    } else {
-        assert!(!is_announced, "deploy/README.md says that there are no Services as listeners: there are");
-    }
-    let loaded = tidegate_config::parse(&text, "/etc/tidegate/tidegate.yaml");
+    let loaded = tidegate_config::parse(text, "/etc/tidegate/tidegate.yaml");
     let loaded = loaded.unwrap_or_else(|error| panic!("{error}"));
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     loaded.configuration

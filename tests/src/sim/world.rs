@@ -10,9 +10,8 @@ use std::{
 };
 
 use tidegate_core::{
-    AdmissionMode, DrainPlan, DrainRecord, Endpoint, EndpointId, Event, FlowKey, Notice, Output, Permit,
-    PickState, Refusal, ServiceId, ServicePort, ServiceSnapshot, Snapshot, Table, Tier, Timestamp,
-    table::ServiceView,
+    AdmissionMode, DrainPlan, Endpoint, EndpointId, Event, FlowKey, Notice, Output, Permit, PickState,
+    Refusal, ServiceId, ServicePort, ServiceSnapshot, Snapshot, Table, Tier, Timestamp, table::ServiceView,
 };
 
 use super::{
@@ -45,8 +44,8 @@ pub(super) struct Seen {
     ambiguous: u64,
     came_back: u64,
     narrowed_by_hints: u64,
-    earlier_deadlines: u64,
-    records_with_flows: u64,
+    pub(super) earlier_deadlines: u64,
+    pub(super) records_with_flows: u64,
 }
 
 impl Seen {
@@ -90,9 +89,9 @@ pub(super) struct World {
     flows: Vec<Flow>,
     slots: BTreeMap<ServicePort, ServiceId>,
     /// What workers were told last.
-    plans: BTreeMap<EndpointId, DrainPlan>,
+    pub(super) plans: BTreeMap<EndpointId, DrainPlan>,
     /// Flows that entered an endpoint whose drain was on.
-    came_late: BTreeMap<EndpointId, u64>,
+    pub(super) came_late: BTreeMap<EndpointId, u64>,
     pub(super) seen: Seen,
 }
 
@@ -228,37 +227,6 @@ impl World {
             assert_eq!(known, slot, "a slot never changes");
         }
         outputs
-    }
-
-    /// Workers are told of a plan: a deadline only ever moves earlier while its drain lasts.
-    fn planned(&mut self, endpoint: &Arc<Endpoint>, plan: Option<DrainPlan>) {
-        let before = self.plans.remove(&endpoint.id());
-        assert_ne!(before, plan, "what workers know is not said again");
-        let Some(plan) = plan else { return };
-        if let Some(before) = before.filter(|before| before.began == plan.began) {
-            assert!(plan.deadline <= before.deadline, "{before:?} became {plan:?}");
-            self.seen.earlier_deadlines += u64::from(plan.deadline < before.deadline);
-        }
-        self.plans.insert(endpoint.id(), plan);
-    }
-
-    /// Every flow that was there is accounted for, and others came only as a last resort.
-    fn check_record(&mut self, record: &DrainRecord) {
-        assert!(record.undone || record.flows_left == 0, "{record:?}");
-        assert!(record.flows_left + record.ends.total() >= record.flows_at_start, "{record:?}");
-        let after = record.flows_after_start();
-        let came = self.came_late.remove(&record.endpoint.id()).unwrap_or(0);
-        assert_eq!(after, came, "{record:?}");
-        self.seen.records_with_flows += u64::from(record.flows_at_start > 0);
-    }
-
-    /// The deadlines that operators see are those that workers follow.
-    fn check_plans(&self, views: &[ServiceView]) {
-        for endpoint in views.iter().flat_map(|view| &view.endpoints) {
-            let shown = endpoint.drain.as_ref().and_then(|drain| drain.deadline);
-            let planned = self.plans.get(&endpoint.endpoint.id()).map(|plan| plan.deadline);
-            assert_eq!(shown, planned, "{endpoint:?}");
-        }
     }
 
     fn open_flow(&mut self) {

@@ -1,13 +1,14 @@
 //! The group `cluster`: the binary against a real API server, with endpoints that the test serves itself.
 //!
 //! It runs where TIDEGATE_E2E_KUBECONFIG names a kubeconfig, and then every test either passes or fails. The user of the
-//! kubeconfig may make and delete namespaces, and in them Services and EndpointSlices; everything happens in a
-//! namespace of the test's own, which is deleted at the end. No pod is needed: slices are written by hand. The API
+//! kubeconfig may read nodes, make and delete namespaces, and in them Services, EndpointSlices, Leases and Events;
+//! everything happens in a namespace of the test's own, which is deleted at the end. No pod is needed: slices are written by hand. The API
 //! server does not take loopback addresses in slices, so endpoints are served on an address of this host's; one that the
 //! proxy can reach is enough, and the proxy runs here. TIDEGATE_E2E_ADDRESS names it where the one of the default route
 //! is not wanted.
 
 mod api;
+mod services;
 
 use std::{
     env,

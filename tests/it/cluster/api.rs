@@ -31,6 +31,11 @@ impl RealApi {
     }
 
     #[track_caller]
+    pub(super) fn get(&self, path: &str) -> Value {
+        self.send("GET", path, "application/json", &Value::Null)
+    }
+
+    #[track_caller]
     pub(super) fn create(&self, path: &str, object: &Value) -> Value {
         self.send("POST", path, "application/json", object)
     }

@@ -2,6 +2,7 @@
 
 use std::{env, process::Command};
 
+use serde_json::json;
 use tidegate_tests::{
     apiserver::{ApiServer, NAMESPACES},
     support::run,
@@ -14,6 +15,13 @@ fn group_for_clusters_passes_against_the_double() {
     let api = ApiServer::start();
     let directory = tempfile::tempdir().unwrap();
     let kubeconfig = api.write_kubeconfig(directory.path());
+    api.put(&json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"},
+        "status": {
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "addresses": [{"type": "InternalIP", "address": "192.0.2.1"}],
+        },
+    }));
     let before = api.objects(NAMESPACES).len();
     let mut command = Command::new(env::current_exe().unwrap());
     let output = run(command.args(["cluster::", "--nocapture"]).env(KUBECONFIG, kubeconfig));

@@ -1,6 +1,5 @@
 //! B5, B2: nothing is accepted before everything is known.
 
-use serde_json::json;
 use tidegate_tests::{
     apiserver::{ApiServer, Call, Calls, ENDPOINT_SLICES, Fault, Verb},
     support::{Connection, Endpoint, Proxy, Slice, until},
@@ -133,34 +132,4 @@ fn slow_answer_is_read_to_its_end() {
     let proxy = following(&api).start();
     assert_eq!(proxy.connect_greeted().1, endpoint.address());
     assert_eq!(lists(&api), 1);
-}
-
-/// Only the namespaces that are configured are followed, each by its own list, and all of them are waited for.
-#[test]
-fn namespaces_are_followed_apart() {
-    let endpoints = Endpoint::greeting_group(2);
-    let api = ApiServer::start();
-    let mut elsewhere = Slice::ready("web-1", [&endpoints[1]]).json();
-    elsewhere["metadata"]["namespace"] = json!("edge");
-    api.put(&elsewhere);
-    put(&api, &Slice::ready("web-1", [&endpoints[0]]));
-    let setup = following(&api);
-    let kubeconfig = api.write_kubeconfig(setup.directory());
-    let source = json!({"kubernetes": {"kubeconfig": kubeconfig, "namespaces": ["default", "edge"]}});
-    let setup = setup.config(|config| {
-        config.set("source", source);
-        config.listener("edge", "127.0.0.1:0", "edge/web");
-    });
-    let in_namespace = |name: &str, call: &Call| {
-        call.is(Verb::List, ENDPOINT_SLICES)
-            && call.target.as_ref().is_some_and(|target| target.namespace.as_deref() == Some(name))
-    };
-    let proxy = setup.start();
-    proxy.expect_all_on(&endpoints[0]);
-    assert_eq!(Connection::open(proxy.address("edge")).greeting(), endpoints[1].address());
-    for name in ["default", "edge"] {
-        api.wait_for_call("a list of one namespace", |call| in_namespace(name, call));
-    }
-    let all = api.calls_of(Verb::List, ENDPOINT_SLICES);
-    assert!(all.iter().all(|call| call.target.as_ref().unwrap().namespace.is_some()), "{all:?}");
 }

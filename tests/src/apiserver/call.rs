@@ -102,6 +102,7 @@ impl Call {
 pub struct Calls {
     verb: Option<Verb>,
     resource: Option<Resource>,
+    namespace: Option<String>,
     subresource: Option<String>,
     is_continued: bool,
 }
@@ -122,6 +123,12 @@ impl Calls {
         Self { resource: Some(resource), ..Self::default() }
     }
 
+    /// Only those in this namespace.
+    pub fn in_namespace(mut self, namespace: &str) -> Self {
+        self.namespace = Some(namespace.to_owned());
+        self
+    }
+
     /// Only those of this part of an object.
     pub fn subresource(mut self, subresource: &str) -> Self {
         self.subresource = Some(subresource.to_owned());
@@ -139,6 +146,10 @@ impl Calls {
         let target = call.target.as_ref();
         self.verb.is_none_or(|verb| call.verb == verb)
             && self.resource.is_none_or(|resource| target.is_some_and(|target| target.resource == resource))
+            && self
+                .namespace
+                .as_deref()
+                .is_none_or(|wanted| target.is_some_and(|target| target.namespace.as_deref() == Some(wanted)))
             && self.subresource.as_deref().is_none_or(|wanted| {
                 target.is_some_and(|target| target.subresource.as_deref() == Some(wanted))
             })

@@ -103,9 +103,12 @@ impl Entry {
         // Whoever was there at the close and is not tallied yet is still to come. Flows may also have come since: as
         // a last resort, or from another process.
         let tallied = self.endpoint.tally().read();
-        let of_close = self.at_close.flows.saturating_sub(tallied.since(&self.at_close.tallied).total());
+        let of_close = self
+            .at_close
+            .as_ref()
+            .map_or(0, |close| close.flows.saturating_sub(tallied.since(&close.tallied).total()));
         let flows_at_start = of_close.max(self.endpoint.admission().flows());
-        self.drain = Some(Drain {
+        self.drain = Some(Box::new(Drain {
             since: now,
             why,
             flows_at_start,
@@ -113,7 +116,7 @@ impl Entry {
             tallied,
             deadline: None,
             drained: None,
-        });
+        }));
         flows_at_start
     }
 

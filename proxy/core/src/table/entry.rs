@@ -1,6 +1,6 @@
 //! An endpoint of a service as the table knows it.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 use crate::{
     admission::AdmissionMode, conditions::Conditions, endpoint::Endpoint, name::SliceName, shed::DrainPlan,
@@ -46,20 +46,21 @@ pub(super) struct Entry {
     pub(super) facts: Facts,
     /// The mode that its admission shall have.
     pub(super) mode: AdmissionMode,
-    pub(super) drain: Option<Drain>,
+    /// Apart, because most endpoints have none, and there may be many of them.
+    pub(super) drain: Option<Box<Drain>>,
     /// What the workers were told to do about the drain.
     pub(super) planned: Option<DrainPlan>,
     pub(super) since: Timestamp,
     /// What was reported when it went, so that coming back can undo it.
     pub(super) reported_gone: bool,
     /// What there was when the admission closed.
-    pub(super) at_close: AtClose,
+    pub(super) at_close: Option<Box<AtClose>>,
     /// The flows that there were when it was opened last.
     pub(super) at_open: u64,
 }
 
 /// What there was when an admission closed.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct AtClose {
     pub(super) flows: u64,
     pub(super) tallied: Ends,
@@ -89,7 +90,7 @@ impl Entry {
             planned: None,
             since: now,
             reported_gone: false,
-            at_close: AtClose::default(),
+            at_close: None,
             at_open: 0,
         }
     }

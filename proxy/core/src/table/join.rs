@@ -75,7 +75,8 @@ impl Join {
             // A slice that has the port has a key for every endpoint, in their order.
             for (index, ((_, key), arrival)) in keyed(slice, port).zip(&**arrivals).enumerate() {
                 let candidate = Candidate { slice: Arc::clone(slice), index, arrival: *arrival };
-                self.keys.entry(key).or_default().push(candidate);
+                // Most keys have one candidate, and the default would make room for four.
+                self.keys.entry(key).or_insert_with(|| Vec::with_capacity(1)).push(candidate);
                 touched.insert(key);
             }
         }

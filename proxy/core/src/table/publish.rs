@@ -14,7 +14,7 @@
 //! "never without one"; because everything is built by then, a worker whose whole choice has just closed waits
 //! microseconds for the next one. Opening before the snapshot goes out means that whoever sees the new snapshot is let in.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 
 use super::{
     Table,
@@ -137,7 +137,7 @@ impl Entry {
             let (from, tallied) = (admission.mode(), self.endpoint.tally().read());
             let flows = admission.set_mode(self.mode);
             if from == AdmissionMode::Open {
-                self.at_close = AtClose { flows, tallied };
+                self.at_close = Some(Box::new(AtClose { flows, tallied }));
             } else if self.mode == AdmissionMode::Open {
                 self.at_open = flows;
             }

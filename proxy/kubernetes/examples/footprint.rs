@@ -5,7 +5,7 @@
 //! it, and keeps a table as the controller does. It prints what it measured; nothing is judged.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     env, fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
@@ -95,7 +95,7 @@ fn measure(port: &str, mut order: impl FnMut(&str)) {
     );
     fs::write(&path, text).expect("a kubeconfig");
     let (sender, events) = mpsc::channel(1_024);
-    let mut table = Table::new(1);
+    let table = Table::new(1);
     let config = |service| ServiceConfig {
         port: ServicePort {
             service: ServiceName::new("default", format!("service-{service}")),
@@ -104,7 +104,6 @@ fn measure(port: &str, mut order: impl FnMut(&str)) {
         settings: ServiceSettings::default(),
         fixed: None,
     };
-    table.handle_event(Event::ServicesConfigured((0..SERVICES).map(config).collect()), Timestamp::default());
     let begun = Instant::now();
     let mut measured = Measured { table, events, begun, delays: Vec::new(), listed: 0, applied: 0 };
     let before = memory("VmRSS");
@@ -113,8 +112,13 @@ fn measure(port: &str, mut order: impl FnMut(&str)) {
     while measured.listed < 1 {
         measured.turn();
     }
-    println!("first list and publish: {:?}", begun.elapsed());
-    let steady = report("after the first list", before);
+    println!("first list: {:?}", begun.elapsed());
+    let known = report("with all slices known and no Service served", before);
+    let now = Timestamp::default().after(begun.elapsed());
+    let configs = (0..SERVICES).map(config).collect();
+    measured.table.handle_event(Event::ServicesConfigured(configs), now);
+    while measured.table.poll_output(now).is_some() {}
+    let steady = report("with all of them served", before);
     // The highest mark begins anew.
     fs::write("/proc/self/clear_refs", "5").expect("the mark can be reset");
     order("expire");
@@ -143,8 +147,8 @@ fn measure(port: &str, mut order: impl FnMut(&str)) {
     );
     println!("highest during the burst: {} MiB", mib(memory("VmHWM")));
     report("after the burst", before);
-    let per_endpoint = (steady - before) * 1024 / (SLICES * ENDPOINTS);
-    println!("{per_endpoint} bytes for each endpoint when steady");
+    let each = |kib: usize| (kib - before) * 1024 / (SLICES * ENDPOINTS);
+    println!("for each endpoint: {} bytes known, {} bytes served", each(known), each(steady));
 }
 
 /// Prints and gives the resident memory.
@@ -176,7 +180,7 @@ fn cpu_time() -> Duration {
 /// What the server is told to do on its watches of slices.
 #[derive(Default)]
 struct Orders {
-    order: Mutex<(u64, String)>,
+    waiting: Mutex<VecDeque<String>>,
     news: Condvar,
 }
 
@@ -192,8 +196,7 @@ fn serve() {
         }
     });
     for line in std::io::stdin().lines().map_while(Result::ok) {
-        let mut order = orders.order.lock().expect("an order");
-        *order = (order.0 + 1, line);
+        orders.waiting.lock().expect("orders").push_back(line);
         orders.news.notify_all();
     }
 }
@@ -237,12 +240,15 @@ fn answer(mut connection: TcpStream, orders: &Orders) {
 }
 
 fn watch(connection: &mut TcpStream, orders: &Orders) {
-    let mut order = orders.order.lock().expect("an order");
-    let done = order.0;
-    while order.0 == done {
-        order = orders.news.wait(order).expect("an order");
-    }
-    if order.1 == "expire" {
+    let mut waiting = orders.waiting.lock().expect("orders");
+    let order = loop {
+        match waiting.pop_front() {
+            Some(order) => break order,
+            None => waiting = orders.news.wait(waiting).expect("orders"),
+        }
+    };
+    drop(waiting);
+    if order == "expire" {
         let status =
             "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410,\"message\":\"expired\"}}\n";
         let _ = connection.write_all(status.as_bytes());

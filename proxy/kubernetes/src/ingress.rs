@@ -12,7 +12,9 @@ use tidegate_core::ServiceName;
 
 use crate::{plan::Problem, service::Service, view::View};
 
-/// `status.loadBalancer` of a Service; `None` where it is not this class's to write, or is not known well enough.
+/// `status.loadBalancer` of a Service; `None` where it is not this class's to write, or is not known well enough: where
+/// no instance at all is ready, what was written stays. Whoever asks is one, so its own Service is not the right one or
+/// its slices are behind.
 pub(crate) fn load_balancer(
     view: &View,
     name: &ServiceName,
@@ -22,6 +24,9 @@ pub(crate) fn load_balancer(
     let service = view.services.get(name).filter(|service| service.is_of(class))?;
     let mut addresses: BTreeSet<IpAddr> = BTreeSet::new();
     let with_proxy = view.ready_nodes(own);
+    if with_proxy.is_empty() || view.unlisted_slices > 0 {
+        return None;
+    }
     let with_endpoint = service.external_local.then(|| view.ready_nodes(name));
     for (node_name, node) in &view.nodes {
         let is_target = node.ready
@@ -161,6 +166,17 @@ mod tests {
         assert_eq!(ips(&local), [""; 0]);
         ready_on(&mut local, &web(), &["1", "7"]);
         assert_eq!(ips(&local), ["10.0.0.1"]);
+    }
+
+    /// What is not known yet, or cannot be, takes no address out of a status.
+    #[test]
+    fn what_was_written_stays_while_no_instance_is_known_to_be_ready() {
+        let mut known = view(&json!({}));
+        known.unlisted_slices = 1;
+        assert_eq!(load_balancer(&known, &web(), CLASS, &own()), None);
+        known.unlisted_slices = 0;
+        ready_on(&mut known, &own(), &[]);
+        assert_eq!(load_balancer(&known, &web(), CLASS, &own()), None);
     }
 
     /// A24.

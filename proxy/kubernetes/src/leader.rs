@@ -24,13 +24,12 @@ pub(crate) const RENEW: Duration = Duration::from_secs(5);
 /// A holder that could not renew for so long does not write any more.
 const GIVE_UP: Duration = Duration::from_secs(10);
 
-/// The Lease that every instance looks at.
-pub(crate) const LEASE: &str = "tidegate";
-
 /// An instance that wants to be the one.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     namespace: String,
+    /// The Lease that every instance looks at: it has the name of their Service.
+    name: String,
     identity: String,
     /// The Lease as it was seen last, and since when.
     seen: Option<(String, Instant)>,
@@ -68,8 +67,8 @@ enum Step {
 }
 
 impl Candidate {
-    pub(crate) fn new(namespace: String, identity: String) -> Self {
-        Self { namespace, identity, seen: None, renewed: None }
+    pub(crate) fn new(namespace: String, name: String, identity: String) -> Self {
+        Self { namespace, name, identity, seen: None, renewed: None }
     }
 
     /// Whether this instance may write.
@@ -92,7 +91,7 @@ impl Candidate {
 
     async fn look_once(&mut self, api: &Api) -> Result<(), Failure> {
         let list = LEASES.path(Some(&self.namespace));
-        let path = format!("{list}/{LEASE}");
+        let path = format!("{list}/{}", self.name);
         let deed = |verb| Deed { verb, resource: LEASES.plural, group: LEASES.group };
         let lease = match api.ask("GET", &path, None, deed("get")).await {
             Ok(lease) => lease,
@@ -100,7 +99,7 @@ impl Candidate {
                 let body = self.lease(None, &Spec::default());
                 api.ask("POST", &list, Some(("application/json", body)), deed("create")).await?;
                 self.renewed = Some(Instant::now());
-                tracing::info!(lease = %format!("{}/{LEASE}", self.namespace), "this instance writes the status of Services");
+                tracing::info!(lease = %format!("{}/{}", self.namespace, self.name), "this instance writes the status of Services");
                 return Ok(());
             }
             Err(failure) => return Err(failure),
@@ -118,7 +117,7 @@ impl Candidate {
         api.ask("PUT", &path, Some(("application/json", body)), deed("update")).await?;
         self.renewed = Some(Instant::now());
         if step == Step::Take {
-            tracing::info!(lease = %format!("{}/{LEASE}", self.namespace), "this instance writes the status of Services");
+            tracing::info!(lease = %format!("{}/{}", self.namespace, self.name), "this instance writes the status of Services");
         }
         Ok(())
     }
@@ -149,7 +148,7 @@ impl Candidate {
         let mut lease = json!({
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": { "name": LEASE, "namespace": self.namespace },
+            "metadata": { "name": self.name, "namespace": self.namespace },
             "spec": {
                 "holderIdentity": self.identity,
                 "leaseDurationSeconds": LASTS.as_secs(),
@@ -180,7 +179,7 @@ mod tests {
     }
 
     fn candidate() -> Candidate {
-        Candidate::new("tidegate".to_owned(), "me".to_owned())
+        Candidate::new("system".to_owned(), "tidegate".to_owned(), "me".to_owned())
     }
 
     #[test]

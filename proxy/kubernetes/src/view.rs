@@ -19,6 +19,8 @@ pub struct View {
     pub(crate) slices: BTreeMap<Key, (ServiceName, BTreeSet<Arc<str>>)>,
     /// Watches of Services that have not listed yet.
     pub(crate) unlisted: usize,
+    /// Watches of slices that have not listed yet.
+    pub(crate) unlisted_slices: usize,
     /// The Nodes have been listed, or cannot be.
     pub(crate) nodes_known: bool,
     /// What this instance cannot do for a Service; `None` before it has tried.
@@ -65,7 +67,7 @@ pub struct SharedView {
 
 impl SharedView {
     pub(crate) fn new(unlisted: usize, nodes_known: bool) -> Self {
-        let view = View { unlisted, nodes_known, ..View::default() };
+        let view = View { unlisted, unlisted_slices: unlisted, nodes_known, ..View::default() };
         let (changed, any) = (watch::Sender::new(0), watch::Sender::new(0));
         Self { view: Arc::new(Mutex::new(view)), changed, any }
     }

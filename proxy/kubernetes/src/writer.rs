@@ -45,11 +45,16 @@ pub struct Writing {
 pub(crate) async fn write(api: Arc<Api>, view: SharedView, writing: Writing, pace: Pace, mut rng: Rng) {
     let mut changes = view.any_changes();
     let mut writer = Writer {
-        candidate: Candidate::new(writing.namespace.clone(), writing.identity.clone()),
+        candidate: Candidate::new(
+            writing.namespace.clone(),
+            writing.own.name().to_owned(),
+            writing.identity.clone(),
+        ),
         api,
         view,
         writing,
         said: BTreeSet::new(),
+        warned: false,
     };
     let mut look = Again::new(pace);
     let mut round = Again::new(pace);
@@ -123,6 +128,8 @@ struct Writer {
     candidate: Candidate,
     /// Problems that were said in an Event.
     said: BTreeSet<Problem>,
+    /// It was said that no instance is ready.
+    warned: bool,
 }
 
 /// A Service's status that is to be written.
@@ -157,6 +164,15 @@ impl Writer {
         self.said.retain(|problem| problems.contains(problem));
         let Writing { class, own, .. } = &self.writing;
         let mut due = Vec::new();
+        let is_blind = view.unlisted_slices == 0 && view.ready_nodes(own).is_empty();
+        if leads && is_blind && !self.warned {
+            tracing::warn!(
+                service = %own,
+                "no instance is ready by the slices of this Service, so that no status is written: is \
+                 source.kubernetes.ownService right?"
+            );
+        }
+        self.warned = leads && is_blind;
         if leads {
             for (name, service) in &view.services {
                 let Some(wanted) = load_balancer(&view, name, class, own) else { continue };

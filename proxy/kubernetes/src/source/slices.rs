@@ -146,6 +146,7 @@ impl Follow for SliceFollow {
             for (key, slice) in &objects {
                 view.note_slice(key.clone(), slice);
             }
+            view.unlisted_slices -= usize::from(is_first);
             true
         });
         let mut objects = Some(objects);

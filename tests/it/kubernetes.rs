@@ -2,8 +2,7 @@
 //!
 //! The API server is the double of `tidegate_tests::apiserver`. One topic per file: [`start`], [`outage`] and
 //! [`recovery`] for what goes wrong with the server, [`objects`] for what goes wrong with what it says, [`recorded`] for
-//! what a real one said. [`services`] and [`writing`]
-//! are about Services of the class. [`rehearsal`] runs the group `cluster`.
+//! what a real one said, [`services`] and [`writing`] for Services of the class. [`rehearsal`] runs the group `cluster`.
 
 mod namespaces;
 mod objects;

@@ -112,7 +112,7 @@ fn garbage_in_the_stream_is_survived() {
 #[test]
 fn burst_of_updates_is_coalesced() {
     const UPDATES: usize = 10_000;
-    const SLICES: usize = 50;
+    const SLICES: usize = 200;
     let endpoints = Endpoint::greeting_group(2);
     let (api, proxy) = with_ready([&endpoints[0]]);
     let states =
@@ -132,7 +132,7 @@ fn burst_of_updates_is_coalesced() {
 }
 
 /// How many endpoints a filler has.
-const ENDPOINTS: usize = 20;
+const ENDPOINTS: usize = 5;
 
 /// One of many slices of `web`, with endpoints that are not ready; serving or not.
 fn filler(number: usize, serving: bool) -> Slice {
@@ -154,7 +154,7 @@ fn huge_object_is_read() {
     huge["metadata"]["managedFields"] =
         json!([{"manager": "m", "fieldsV1": {"f:filling": "y".repeat(1024 * 1024)}}]);
     let lines = huge["endpoints"].as_array().unwrap().clone();
-    huge["endpoints"] = Value::Array((0..50).flat_map(|_| lines.clone()).collect());
+    huge["endpoints"] = Value::Array((0..200).flat_map(|_| lines.clone()).collect());
     api.put(&huge);
     until("it is known", || proxy.status().source.unwrap().slices == 2);
     proxy.expect_all_on(&endpoint);

@@ -1,6 +1,6 @@
 //! Services of the class: listeners that come and go, whom they let in, and how a Service wants its flows treated.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use tidegate_tests::{
@@ -309,5 +309,4 @@ fn port_in_use_is_tried_again() {
     drop(other);
     wait_for_listener(&proxy, at);
     expect_served(at, &endpoint);
-    assert!(proxy.status().uptime_seconds < Duration::from_secs(25).as_secs_f64());
 }

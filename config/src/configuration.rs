@@ -35,6 +35,8 @@ pub struct Configuration {
     pub node: Node,
     /// The directory for what survives a restart; `None` to keep nothing.
     pub state_directory: Option<PathBuf>,
+    /// How a successor takes over; `None` where none can.
+    pub handoff: Option<Handoff>,
     /// Which flows get a log line.
     pub flow_log: FlowLog,
 }
@@ -168,6 +170,17 @@ impl Default for Shutdown {
     fn default() -> Self {
         Self { delay: Duration::from_secs(5), grace: None }
     }
+}
+
+/// How a successor takes over from this process, and this one from its predecessor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handoff {
+    /// The Unix socket on which they meet.
+    pub socket: PathBuf,
+    /// How long a successor waits until its source is complete.
+    pub timeout: Duration,
+    /// How long the predecessor waits for flows that did not move.
+    pub linger: Duration,
 }
 
 /// Where this process runs.

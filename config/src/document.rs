@@ -58,6 +58,9 @@ pub(crate) struct Document {
     /// A directory for what survives a restart: operators' drains. Without it none is kept. A change needs a
     /// restart.
     pub(crate) state_directory: Option<Field<FilePath>>,
+    /// A successor takes over listeners and live flows through a Unix socket. Without it a new process starts only when the
+    /// old one has ended. A change needs a restart.
+    pub(crate) handoff: Option<Located<HandoffBlock>>,
     /// Which flows get a log line when they end.
     pub(crate) flow_log: Option<FlowLogBlock>,
 }
@@ -380,6 +383,20 @@ pub(crate) struct NodeBlock {
     pub(crate) name: Option<Field<Name>>,
     /// The node's zone, as in `zone` of an endpoint. Default: none; zone hints are then ignored.
     pub(crate) zone: Option<Field<Name>>,
+}
+
+/// How a successor takes over.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map with `socket`")]
+#[schemars(rename = "Handoff")]
+pub(crate) struct HandoffBlock {
+    /// The Unix socket on which the two meet, in a directory that only the proxy's user can write to.
+    #[schemars(required)]
+    pub(crate) socket: Option<Field<FilePath>>,
+    /// How long a successor waits until its source is complete before it gives up. Default: 30s.
+    pub(crate) timeout: Option<Field<Timeout>>,
+    /// How long the predecessor waits for flows that did not move before it cuts them. Default: 1h.
+    pub(crate) linger: Option<Field<Delay>>,
 }
 
 /// The log of flows: one line per flow when it ends.

@@ -52,6 +52,11 @@ impl Configuration {
         if let Some(path) = &self.state_directory {
             writeln!(out, "stateDirectory: {}", path_text(path))?;
         }
+        if let Some(handoff) = &self.handoff {
+            writeln!(out, "handoff:\n  socket: {}", path_text(&handoff.socket))?;
+            writeln!(out, "  timeout: {}", display(handoff.timeout))?;
+            writeln!(out, "  linger: {}", display(handoff.linger))?;
+        }
         self.write_node(out)?;
         writeln!(out, "shutdown:\n  delay: {}", display(self.shutdown.delay))?;
         writeln!(out, "  grace: {}", display_or_none(self.shutdown.grace))?;

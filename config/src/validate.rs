@@ -11,11 +11,12 @@ use std::{
     net::SocketAddr,
     path::{Component, Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
-    configuration::{Admin, AdminAddress, Configuration, FlowLog, Node, Shutdown, Workers},
-    document::{AdminBlock, Document, FlowLogBlock, NodeBlock, ShutdownBlock},
+    configuration::{Admin, AdminAddress, Configuration, FlowLog, Handoff, Node, Shutdown, Workers},
+    document::{AdminBlock, Document, FlowLogBlock, HandoffBlock, NodeBlock, ShutdownBlock},
     error::Finding,
     leaf::{Field, Located, Place},
     values::{FilePath, Name},
@@ -69,6 +70,7 @@ pub(crate) fn validate(
         state_directory: check
             .value(&document.state_directory, "stateDirectory")
             .map(|path| check.resolve(&path)),
+        handoff: document.handoff.as_ref().and_then(|block| check.handoff(block)),
         flow_log: check.flow_log(document.flow_log.as_ref()),
     };
     check.warnings.sort_by_key(|warning| (warning.line, warning.column));
@@ -160,6 +162,18 @@ impl Check<'_> {
             );
         }
         Some(Admin { address, token_file })
+    }
+
+    fn handoff(&mut self, Located { value: block, place }: &Located<HandoffBlock>) -> Option<Handoff> {
+        let timeout = self.value(&block.timeout, "handoff.timeout").and_then(|timeout| timeout.0);
+        let linger = self.value(&block.linger, "handoff.linger").and_then(|linger| linger.0);
+        let remedy = "`socket: /path` under `handoff`";
+        let socket = self.required(&block.socket, *place, "handoff.socket", remedy)?;
+        Some(Handoff {
+            socket: self.resolve(&socket),
+            timeout: timeout.unwrap_or(Duration::from_secs(30)),
+            linger: linger.unwrap_or(Duration::from_secs(3600)),
+        })
     }
 
     fn shutdown(&mut self, block: Option<&ShutdownBlock>) -> Shutdown {

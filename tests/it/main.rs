@@ -17,6 +17,7 @@ mod demo;
 mod drain;
 mod dual_stack;
 mod half_close;
+mod handoff;
 mod idle;
 mod kubernetes;
 mod limits;

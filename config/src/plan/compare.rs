@@ -10,7 +10,7 @@ use tidegate_core::{DrainSettings, FixedEndpoint, ServiceName, ServiceSettings};
 
 use super::{Change, NeedsRestart, Plan};
 use crate::{
-    configuration::{Configuration, FlowLog, Listener, Service, Source, Workers},
+    configuration::{Configuration, FlowLog, Handoff, Listener, Service, Source, Workers},
     deadline::{deadline_text, window_text},
     explain::kubernetes_text,
     timespan::{display, display_or_none},
@@ -34,7 +34,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<NeedsRestart> 
     let text = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
     let path = |path: Option<&std::path::PathBuf>| text(path.map(|path| path.display().to_string()));
     type Of<'a> = Box<dyn Fn(&Configuration) -> String + 'a>;
-    let fields: [(&'static str, Of<'_>, &'static str); 7] = [
+    let fields: [(&'static str, Of<'_>, &'static str); 8] = [
         ("workers", Box::new(workers), "each worker owns its flows and its part of every listener"),
         (
             "admin.address",
@@ -55,6 +55,16 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<NeedsRestart> 
             "stateDirectory",
             Box::new(|it| path(it.state_directory.as_ref())),
             "what it keeps was read at the start",
+        ),
+        (
+            "handoff",
+            Box::new(|it| {
+                text(it.handoff.as_ref().map(|Handoff { socket, timeout, linger }| {
+                    let (timeout, linger) = (display(*timeout), display(*linger));
+                    format!("{{socket: {}, timeout: {timeout}, linger: {linger}}}", socket.display())
+                }))
+            }),
+            "the next successor looks for the socket of this process",
         ),
         (
             "source.endpointSliceDirectory",

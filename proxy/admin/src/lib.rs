@@ -28,5 +28,5 @@ mod token;
 mod view;
 
 pub use listener::{AdminListener, ListenError};
-pub use serve::serve;
+pub use serve::{serve, serve_until};
 pub use state::{AdminState, SourceReport, TriggerDelay, WatchReport};

@@ -3,9 +3,12 @@
 use std::{
     fs, io,
     net::{SocketAddr, TcpListener},
-    os::unix::{
-        fs::{FileTypeExt, PermissionsExt},
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{
+            fs::{FileTypeExt, PermissionsExt},
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
 };
@@ -25,7 +28,7 @@ pub struct AdminListener {
 #[derive(Debug)]
 pub(crate) enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 /// Whom a listener is for.
@@ -101,7 +104,7 @@ impl AdminListener {
         let failed = |cause| ListenError::Path { path: path.to_owned(), cause };
         remove_stale(path)?;
         let socket = UnixListener::bind(path).map_err(failed)?;
-        let file = SocketFile(path.to_owned());
+        let file = Some(SocketFile(path.to_owned()));
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         let audience = Audience::Operators(Access { address: None, token });
@@ -111,6 +114,53 @@ impl AdminListener {
     /// Metrics and probes alone, for scrapers on the network: no token, any Host.
     pub fn metrics(address: SocketAddr) -> Result<Self, ListenError> {
         Ok(Self { socket: Socket::Tcp(bind(address)?), audience: Audience::Scrapers })
+    }
+
+    /// The whole API on a socket that a predecessor passed on.
+    pub fn passed_on(
+        socket: OwnedFd,
+        address: Option<SocketAddr>,
+        token_file: Option<&Path>,
+        file: Option<&Path>,
+    ) -> Result<Self, ListenError> {
+        let token = token_file.map(token).transpose()?;
+        let audience = Audience::Operators(Access { address, token });
+        let socket = match file {
+            Some(file) => Socket::Unix(socket.into(), Some(SocketFile(file.to_owned()))),
+            None => Socket::Tcp(socket.into()),
+        };
+        Ok(Self { socket, audience })
+    }
+
+    /// Metrics and probes on a socket that a predecessor passed on.
+    pub fn metrics_passed_on(socket: OwnedFd) -> Self {
+        Self { socket: Socket::Tcp(socket.into()), audience: Audience::Scrapers }
+    }
+
+    /// A second handle of the same socket. The first one keeps the file.
+    pub fn share(&self) -> io::Result<Self> {
+        let socket = match &self.socket {
+            Socket::Tcp(socket) => Socket::Tcp(socket.try_clone()?),
+            Socket::Unix(socket, _) => Socket::Unix(socket.try_clone()?, None),
+        };
+        Ok(Self { socket, audience: self.audience.clone() })
+    }
+
+    /// The socket's file is somebody else's from here on.
+    pub fn leave_file(&mut self) {
+        if let Socket::Unix(_, file) = &mut self.socket
+            && let Some(file) = file.take()
+        {
+            std::mem::forget(file);
+        }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix(socket, _) => socket.as_fd(),
+        }
     }
 
     /// The address in fact; `None` for a Unix socket.

@@ -75,6 +75,8 @@ impl Rig {
             bind: Arc::new(|_, _| Err(std::io::Error::other("no reload binds here"))),
             state: None,
             seed: 1,
+            has_successors: false,
+            has_predecessor: false,
         };
         let service = ServiceConfig { port: port(), settings: ServiceSettings::default(), fixed: None };
         let desired = Desired { services: vec![service], listeners: vec![listener], ..Desired::default() };

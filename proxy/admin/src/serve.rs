@@ -8,7 +8,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
 };
 use tower::Service;
@@ -40,22 +40,47 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves a listener until the future is dropped. To be called on the admin runtime.
 pub async fn serve(listener: AdminListener, state: AdminState) -> io::Result<()> {
+    serve_until(listener, state, std::future::pending()).await
+}
+
+/// Serves a listener until `stop`, and then what was asked before: another process may accept from here on.
+pub async fn serve_until(
+    listener: AdminListener,
+    state: AdminState,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let (serving, served) = watch::channel(());
     let door = match listener.audience {
         Audience::Operators(access) => Door {
             router: router::operators(state, access),
             slots: Arc::new(Semaphore::new(CONNECTIONS)),
+            most: CONNECTIONS,
             header_limit: HEADER_LIMIT,
+            served,
         },
         Audience::Scrapers => Door {
             router: router::scrapers(state),
             slots: Arc::new(Semaphore::new(SCRAPERS)),
+            most: SCRAPERS,
             header_limit: SCRAPER_HEADER_LIMIT,
+            served,
         },
     };
-    match listener.socket {
-        Socket::Tcp(socket) => serve_tcp(TcpListener::from_std(socket)?, &door).await,
-        Socket::Unix(socket, _file) => serve_unix(UnixListener::from_std(socket)?, &door).await,
+    let accepting = async {
+        match listener.socket {
+            Socket::Tcp(socket) => serve_tcp(TcpListener::from_std(socket)?, &door).await,
+            Socket::Unix(socket, _file) => serve_unix(UnixListener::from_std(socket)?, &door).await,
+        }
+    };
+    tokio::select! {
+        ended = accepting => return ended,
+        () = stop => {}
     }
+    drop(serving);
+    let all = u32::try_from(door.most).unwrap_or(u32::MAX);
+    // Whoever takes longer is cut.
+    let _ = timeout(LAST_ANSWER, door.slots.acquire_many(all)).await;
+    Ok(())
 }
 
 /// What a listener's connections have in common.
@@ -63,6 +88,9 @@ struct Door {
     router: Router,
     slots: Arc<Semaphore>,
     header_limit: Duration,
+    most: usize,
+    /// Closed when no more is served here.
+    served: watch::Receiver<()>,
 }
 
 async fn serve_tcp(socket: TcpListener, door: &Door) -> io::Result<()> {
@@ -98,9 +126,9 @@ fn begin<Stream>(stream: Stream, door: &Door, peer: Peer, slot: OwnedSemaphorePe
 where
     Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (router, header_limit) = (door.router.clone(), door.header_limit);
+    let (router, header_limit, served) = (door.router.clone(), door.header_limit, door.served.clone());
     drop(tokio::spawn(async move {
-        serve_connection(stream, router, peer, header_limit).await;
+        serve_connection(stream, router, peer, header_limit, served).await;
         drop(slot);
     }));
 }
@@ -116,10 +144,13 @@ pub(crate) async fn serve_connection<Stream>(
     router: Router,
     peer: Peer,
     header_limit: Duration,
+    mut served: watch::Receiver<()>,
 ) where
     Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (asking, mut asked) = watch::channel(false);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        asking.send_replace(true);
         request.extensions_mut().insert(peer.clone());
         router.clone().call(request.map(Body::new))
     });
@@ -129,6 +160,11 @@ pub(crate) async fn serve_connection<Stream>(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = sleep(CONNECTION_AGE) => {
+            connection.as_mut().graceful_shutdown();
+            timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
+        }
+        // Whoever was accepted is answered once; its request may still be on its way.
+        () = async { let _ = (served.changed().await, asked.wait_for(|asked| *asked).await); } => {
             connection.as_mut().graceful_shutdown();
             timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
         }

@@ -22,6 +22,7 @@ use crate::{
     drains::Keeper,
     flow_log,
     handle::ShutdownSignal,
+    handoff::Handoff,
     lifecycle::Course,
     listening::Listening,
     notices,
@@ -62,6 +63,10 @@ pub struct Wiring {
     pub state: Option<StateDirectory>,
     /// Decides the hash of the affinity tables.
     pub seed: u64,
+    /// A successor may take over from this process.
+    pub has_successors: bool,
+    /// This process takes over from another one: it waits for that one's listeners.
+    pub has_predecessor: bool,
 }
 
 /// How the process came to its end.
@@ -91,6 +96,7 @@ pub struct Controller {
     pub(crate) course: Course,
     pub(crate) bind: BindFn,
     pub(crate) keeper: Keeper,
+    pub(crate) handoff: Handoff,
     /// Listeners wait for the source's first complete list until then.
     pub(crate) sync_deadline: Instant,
     cell: Arc<ArcSwap<Snapshot>>,
@@ -157,6 +163,11 @@ impl Controller {
             course: Course::new(desired.lifecycle),
             bind: wiring.bind,
             keeper: Keeper::restore(wiring.state),
+            handoff: Handoff {
+                is_possible: wiring.has_successors,
+                awaited: wiring.has_predecessor,
+                ..Handoff::default()
+            },
             sync_deadline: Instant::now() + desired.lifecycle.sync_wait,
             cell: wiring.cell,
             reports: Input::new(wiring.reports),
@@ -275,6 +286,10 @@ impl Controller {
     fn settle(&mut self) {
         self.carry_out_all();
         self.workers.flush();
+        if self.handoff.is_possible {
+            self.drop_copies_of_the_lost();
+        }
+        self.answer_waiting();
         if !self.course.is_ending() {
             self.open_listeners();
         }

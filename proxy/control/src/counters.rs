@@ -78,6 +78,10 @@ pub struct ControlCounters {
     pub commands_deferred: AtomicU64,
     /// Commands that were given up because a worker took none for too long, or is gone.
     pub commands_dropped: AtomicU64,
+    /// Handoffs that were begun with this process as the predecessor and came to nothing.
+    pub handoffs_failed: AtomicU64,
+    /// Flows that were taken over from a predecessor.
+    pub flows_taken_over: AtomicU64,
     /// Times that the state directory could not be written.
     pub state_errors: AtomicU64,
 }

@@ -16,6 +16,7 @@ impl Controller {
         Facts {
             shutdowns: self.shutdown.asked(),
             listeners_held: self.listeners.iter().filter(|listening| listening.held.is_some()).count()
+                + usize::from(self.handoff.awaited)
                 + usize::from(self.awaits_wanted),
             listeners_closing: self.questions.purposes().filter(is_closing).count(),
             flows: if counts_flows { (self.open_flows)() } else { 0 },

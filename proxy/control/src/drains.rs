@@ -62,6 +62,12 @@ impl Keeper {
         self.restored.iter().map(event).collect()
     }
 
+    /// Takes a predecessor's requests as if they had been there at the start.
+    pub(crate) fn take(&mut self, requests: Vec<StoredRequest>) -> Vec<Event> {
+        self.restored = requests;
+        self.events()
+    }
+
     /// A request as it is written. One that is in force since before the restart keeps its time.
     fn stored(
         &self,
@@ -140,6 +146,12 @@ impl Controller {
         Ok(selected(&self.table.services(), selector).map(change).collect())
     }
 
+    /// What is in force, as it is written.
+    pub(crate) fn requests_in_force(&self) -> Vec<StoredRequest> {
+        let requests = self.table.operator_requests().into_iter();
+        requests.map(|request| self.keeper.stored(request, &self.clock)).collect()
+    }
+
     /// Writes what is in force where there is a state directory, and answers when that is done. The disk is waited for
     /// elsewhere: a slow one must not hold back the table.
     pub(crate) fn keep_requests(
@@ -153,8 +165,7 @@ impl Controller {
         };
         self.keeper.changes += 1;
         let number = self.keeper.changes;
-        let requests = self.table.operator_requests().into_iter();
-        let list: Vec<_> = requests.map(|request| self.keeper.stored(request, &self.clock)).collect();
+        let list = self.requests_in_force();
         let counters = Arc::clone(&self.counters);
         spawn_blocking(move || {
             let kept = directory.save(number, &list).map(|()| true).map_err(|error| {

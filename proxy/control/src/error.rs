@@ -75,6 +75,9 @@ pub enum ReloadError {
         /// What it names.
         service: ServicePort,
     },
+    /// A handoff is on.
+    #[error("another process is taking over, or this one from another; nothing was changed")]
+    HandingOver,
     /// The process is shutting down.
     #[error("the process is shutting down; nothing was changed")]
     ShuttingDown,

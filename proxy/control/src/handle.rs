@@ -201,7 +201,7 @@ impl ControlHandle {
     }
 
     /// Sends a request and waits for the answer, both within `limit`.
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         limit: Duration,
         request: impl FnOnce(Reply<T>) -> Request,

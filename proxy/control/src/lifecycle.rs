@@ -217,6 +217,14 @@ impl Course {
         }
     }
 
+    /// Another process has taken over: whatever is left has so long, and nobody new comes.
+    pub(crate) fn leave(&mut self, linger: Duration, now: Instant) {
+        if !matches!(self.state, State::Stopping { .. } | State::Stopped) {
+            let until = Some(now + linger);
+            self.state = State::Waiting { until, look: now, progress: now + PROGRESS_EVERY };
+        }
+    }
+
     fn stop(&mut self, cause: StopCause, now: Instant) -> Step {
         self.state = State::Stopping { until: now + STOPPING_LIMIT };
         Step::StopWorkers(cause)

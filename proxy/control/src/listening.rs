@@ -23,6 +23,8 @@ pub(crate) struct Listening {
     pub(crate) spec: ListenerSpec,
     /// Its sockets, while workers have not been given them.
     pub(crate) held: Option<Vec<TcpListener>>,
+    /// Copies of what workers have, each with its worker, for a successor; none where there can be none.
+    pub(crate) copies: Vec<(usize, TcpListener)>,
 }
 
 impl Controller {
@@ -31,7 +33,12 @@ impl Controller {
         let id = ListenerId(self.next_listener);
         self.next_listener += 1;
         let spec = self.spec(id, &bound.desired, bound.address());
-        self.listeners.push(Listening { desired: bound.desired, spec, held: Some(bound.sockets) });
+        self.listeners.push(Listening {
+            desired: bound.desired,
+            spec,
+            held: Some(bound.sockets),
+            copies: Vec::new(),
+        });
     }
 
     /// A listener as workers are to know it.
@@ -77,7 +84,16 @@ impl Controller {
             }
             tracing::info!(listener = &**name, address = %address, service = %port, "accepting");
             let sockets = listening.held.take().unwrap_or_default();
-            for (worker, socket) in sockets.into_iter().enumerate() {
+            let (has_copies, workers) = (!listening.copies.is_empty(), self.workers.count().max(1));
+            // More sockets than workers come from a predecessor that had more of those.
+            for (at, socket) in sockets.into_iter().enumerate() {
+                let worker = at % workers;
+                if self.handoff.is_possible && !has_copies {
+                    match socket.try_clone() {
+                        Ok(copy) => listening.copies.push((worker, copy)),
+                        Err(error) => tracing::warn!(%error, "a successor cannot be given this socket"),
+                    }
+                }
                 self.workers.tell(worker, Command::Listen { listener: listening.spec.clone(), socket });
             }
         }

@@ -41,6 +41,7 @@ impl Controller {
                 let lost = self.lost_workers();
                 let _ = reply.send(if lost.is_empty() { Ok(()) } else { Err(NotReady(lost)) });
             }
+            Request::Handoff(step) => self.take_step(step),
             Request::Reload { desired, reply } => {
                 let _ = reply.send(self.reload(*desired));
             }
@@ -67,11 +68,18 @@ impl Controller {
                 }
             }),
             Report::Closed { request } => self.questions.answered(request, |_, _| ()),
-            // Nobody here asks for frozen flows; the others are no answers.
-            Report::Frozen { .. }
-            | Report::EndpointEmptied(_)
-            | Report::FlowEnded(_)
-            | Report::Stopped { .. } => None,
+            Report::Frozen { request, flows } => {
+                let mut late = Some(flows);
+                let closed = self.questions.answered(request, |purpose, _| {
+                    if let Purpose::Freeze { flows, .. } = purpose {
+                        flows.extend(late.take().into_iter().flatten());
+                    }
+                });
+                self.adopt_flows(late.unwrap_or_default());
+                closed
+            }
+            // These are no answers.
+            Report::EndpointEmptied(_) | Report::FlowEnded(_) | Report::Stopped { .. } => None,
         };
         if let Some(closed) = closed {
             self.close_question(closed);
@@ -112,6 +120,15 @@ impl Controller {
                 self.retire_services();
             }
             Purpose::Retire => self.retire_services(),
+            Purpose::Freeze { flows, reply } => {
+                // Whoever asked has gone: nobody else has them.
+                if let Err(flows) = reply.send(flows) {
+                    self.adopt_flows(flows);
+                }
+            }
+            Purpose::Adopt { reply } | Purpose::GiveUp { reply } => {
+                let _ = reply.send(silent);
+            }
         }
     }
 

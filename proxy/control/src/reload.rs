@@ -89,6 +89,9 @@ impl Controller {
         if self.course.is_ending() {
             return Err(ReloadError::ShuttingDown);
         }
+        if self.handoff.awaited || self.handoff.gave_up {
+            return Err(ReloadError::HandingOver);
+        }
         check(&desired)?;
         let current: Vec<_> =
             self.listeners.iter().map(|listening| (listening.spec.id, listening.desired.clone())).collect();

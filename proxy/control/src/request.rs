@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use tidegate_core::{AdminState, EndpointSelector, FlowId};
+use tidegate_sys::FrozenFlow;
 use tokio::sync::oneshot;
 
 use crate::{
     AuditAnswer, ControlError, Desired, DrainOutcome, FlowFilter, FlowsAnswer, NotReady, ReloadError,
-    ReloadOutcome, ServicesAnswer, Status, flows::RowFilter,
+    ReloadOutcome, ServicesAnswer, Status, flows::RowFilter, handoff::Step,
 };
 
 /// Where an answer goes.
@@ -41,6 +42,7 @@ pub(crate) enum Request {
         desired: Box<Desired>,
         reply: Reply<Result<ReloadOutcome, ReloadError>>,
     },
+    Handoff(Step),
 }
 
 /// Why workers were asked something.
@@ -63,4 +65,10 @@ pub(crate) enum Purpose {
     Close { listener: Arc<str> },
     /// To know that everything said before was done: services without a listener can go.
     Retire,
+    /// To take flows out.
+    Freeze { flows: Vec<FrozenFlow>, reply: Reply<Vec<FrozenFlow>> },
+    /// To know that they have the flows that they were given.
+    Adopt { reply: Reply<Vec<usize>> },
+    /// To leave the listeners to a successor.
+    GiveUp { reply: Reply<Vec<usize>> },
 }

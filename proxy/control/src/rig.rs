@@ -94,6 +94,8 @@ impl Rig {
             bind,
             state,
             seed: 7,
+            has_successors: false,
+            has_predecessor: false,
         };
         let (controller, handle) = Controller::new(wiring, start);
         let task = tokio::spawn(controller.run());

@@ -206,6 +206,18 @@ impl Entry {
     }
 }
 
+/// Requests as the file has them.
+pub(crate) fn to_json(requests: &[StoredRequest]) -> serde_json::Value {
+    let entries: Vec<Entry> = requests.iter().map(Entry::of).collect();
+    serde_json::to_value(entries).unwrap_or_default()
+}
+
+/// Requests from what [`to_json`] gave, in this build or another; none from nothing.
+pub(crate) fn from_json(requests: serde_json::Value) -> Result<Vec<StoredRequest>, String> {
+    let entries: Option<Vec<Entry>> = serde_json::from_value(requests).map_err(|error| error.to_string())?;
+    entries.into_iter().flatten().map(Entry::into_request).collect()
+}
+
 /// The file's requests; `None` where there is no file.
 fn read(path: &Path) -> Result<Option<Vec<StoredRequest>>, String> {
     let file = match File::open(path) {

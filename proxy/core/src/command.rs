@@ -7,6 +7,7 @@ use alloc::{sync::Arc, vec::Vec};
 use core::{fmt, net::SocketAddr, time::Duration};
 
 use crate::{
+    admission::Permit,
     endpoint::{Endpoint, EndpointId},
     name::ServicePort,
     shed::DrainPlan,
@@ -120,8 +121,8 @@ pub enum WorkerCommand<Socket, Frozen> {
     Adopt {
         /// The flow.
         flow: Frozen,
-        /// The endpoint that it stays pinned to.
-        endpoint: Arc<Endpoint>,
+        /// It is counted at the endpoint that it stays pinned to.
+        permit: Permit,
         /// The listener that it counts for.
         listener: ListenerSpec,
     },

@@ -7,7 +7,8 @@
 //!
 //! Inside: `slices` keeps what sources said, `join` makes a list of it (`source`: or configuration has one), `service`
 //! gives the list its identities, `touch` remembers what to look at, `eligible` chooses, `publish` acts, `drain` counts
-//! down, `deadline` says until when, `operators` keeps requests, `configure` says which services there are, `view` is for people.
+//! down, `deadline` says until when, `operators` keeps requests, `configure` says which services there are, `pinned` takes flows
+//! in from another process, `view` is for people.
 
 mod configure;
 mod deadline;
@@ -17,6 +18,7 @@ mod entry;
 mod join;
 mod numbers;
 mod operators;
+mod pinned;
 mod publish;
 mod service;
 mod slices;

@@ -97,6 +97,16 @@ impl Drains {
         }
     }
 
+    /// A flow has come from elsewhere to an endpoint that may have a plan.
+    pub(crate) fn note_adopted(&self, flow: &Flow) {
+        if self.is_active() {
+            self.with(flow, |draining| {
+                draining.left += 1;
+                draining.line.push(Reverse((flow.active.get(), flow.id)));
+            });
+        }
+    }
+
     /// A flow that was told to go was not quiet after all.
     pub(crate) fn decline(&self, flow: &Flow) {
         flow.is_shed.set(false);

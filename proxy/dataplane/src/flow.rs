@@ -94,6 +94,9 @@ async fn live(
     };
     conversation.begin(&worker, &flow);
     let outcome = poll_fn(|cx| conversation.poll(&worker, &flow, cx)).await;
+    if !matches!(outcome, Outcome::Frozen) {
+        worker.note_leaving(&flow);
+    }
     let phase = if conversation.relay.is_half_closed() { Phase::LastData } else { Phase::Data };
     let Conversation { relay, permit, .. } = conversation;
     let termination = match outcome {
@@ -224,7 +227,10 @@ impl Conversation {
             return Poll::Ready(Outcome::Ordered(by));
         }
         if orders.freeze {
-            return Poll::Ready(Outcome::Frozen);
+            if self.relay.is_movable() {
+                return Poll::Ready(Outcome::Frozen);
+            }
+            worker.settle_freeze(flow.id, None);
         }
         // A refused option leaves the leg as it was, and the flow goes on.
         if let (true, Some(keepalive)) = (orders.keepalive, self.settings.keepalive) {
@@ -291,6 +297,7 @@ pub(crate) fn resume(
     flow.bytes_up.set(relay.up.bytes);
     flow.bytes_down.set(relay.down.bytes);
     *flow.endpoint.borrow_mut() = Some(Arc::clone(permit.endpoint()));
+    worker.drains.note_adopted(&flow);
     target.counters.opened.add(1);
     let conversation = Conversation { relay, permit, settings, idle: None };
     let opening = Box::pin(std::future::ready(Ok(conversation)));

@@ -33,6 +33,8 @@ pub(crate) struct Flow {
     pub(crate) is_watched: Cell<bool>,
     /// It was told to end at its next quiet moment.
     pub(crate) is_shed: Cell<bool>,
+    /// Its relay is over; it is delivering what is left, or closing.
+    pub(crate) is_leaving: Cell<bool>,
     orders: Cell<Orders>,
     waker: RefCell<Option<Waker>>,
 }
@@ -147,6 +149,7 @@ impl Flows {
             endpoint: RefCell::new(None),
             is_watched: Cell::new(false),
             is_shed: Cell::new(false),
+            is_leaving: Cell::new(false),
             orders: Cell::default(),
             waker: RefCell::new(None),
         });

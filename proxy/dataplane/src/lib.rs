@@ -13,6 +13,7 @@ pub mod counters;
 mod drains;
 mod flow;
 mod flows;
+mod freeze;
 mod leg;
 mod pipes;
 mod relay;

@@ -127,6 +127,12 @@ impl Relay {
         }
     }
 
+    /// Whoever goes on with it can know all that is known here. A failure that was read from a socket cannot be read
+    /// again, and then the flow is about to end anyway.
+    pub(crate) fn is_movable(&self) -> bool {
+        !self.up.has_failed() && !self.down.has_failed()
+    }
+
     /// One direction has ended by its source's FIN.
     pub(crate) fn is_half_closed(&self) -> bool {
         self.client_closed() || self.down.state == HalfState::Ended

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     fmt::Display,
     io,
     ops::RangeInclusive,
@@ -32,6 +32,7 @@ use crate::{
     drains::{Drains, SHED_TICK},
     flow,
     flows::{Flow, Flows, Orders},
+    freeze::Freeze,
     pipes::Pipes,
     relay::Tools,
 };
@@ -105,7 +106,7 @@ pub(crate) struct Worker {
     pub(crate) flow_ended: Notify,
     /// The coarse clock at the origin of every timestamp.
     origin: Duration,
-    reports: mpsc::Sender<Report>,
+    pub(crate) reports: mpsc::Sender<Report>,
     flow_log: Arc<FlowLogRate>,
     max_flows: u64,
     /// What the other workers count, to know how full the process is.
@@ -114,17 +115,9 @@ pub(crate) struct Worker {
     young: RefCell<VecDeque<(Timestamp, FlowId)>>,
     /// Flows that a receiver holds up, by when they were last looked at.
     held_up: RefCell<VecDeque<(Timestamp, FlowId)>>,
-    freezes: RefCell<Vec<Freeze>>,
+    pub(crate) freezes: RefCell<Vec<Freeze>>,
     paused: Cell<bool>,
     stopping: Cell<bool>,
-}
-
-/// A request to freeze flows, under way.
-#[derive(Debug)]
-struct Freeze {
-    request: u64,
-    awaited: BTreeSet<FlowId>,
-    frozen: Vec<FrozenFlow>,
 }
 
 /// Starts a worker on a thread of its own. The thread ends after [`Command::Stop`], or when its command channel is
@@ -171,7 +164,7 @@ async fn run(options: WorkerOptions) {
         paused: Cell::new(false),
         stopping: Cell::new(false),
     });
-    let mut listeners: BTreeMap<ListenerId, Rc<Listener>> = BTreeMap::new();
+    let mut listeners: Listeners = BTreeMap::new();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut shed_tick = tokio::time::interval(SHED_TICK);
@@ -195,7 +188,7 @@ async fn run(options: WorkerOptions) {
     }
     // Listeners first, so that no flow begins any more.
     worker.stopping.set(true);
-    for listener in listeners.values() {
+    for listener in listeners.values().flatten() {
         listener.close(0);
     }
     worker.flows.each(None, |flow| {
@@ -208,15 +201,14 @@ async fn run(options: WorkerOptions) {
     let _ = worker.reports.send(Report::Stopped { worker: index }).await;
 }
 
-async fn carry_out(
-    worker: &Rc<Worker>,
-    listeners: &mut BTreeMap<ListenerId, Rc<Listener>>,
-    command: Command,
-) {
+/// Its listeners: one socket each, or more where a predecessor had more workers.
+type Listeners = BTreeMap<ListenerId, Vec<Rc<Listener>>>;
+
+async fn carry_out(worker: &Rc<Worker>, listeners: &mut Listeners, command: Command) {
     match command {
         Command::Listen { listener: spec, socket } => {
             let listener = Listener::new(worker.target(spec.clone()));
-            listeners.insert(spec.id, Rc::clone(&listener));
+            listeners.entry(spec.id).or_default().push(Rc::clone(&listener));
             let worker = Rc::clone(worker);
             tokio::task::spawn_local(async move {
                 let closed = accept::run(Rc::clone(&worker), listener, socket).await;
@@ -226,12 +218,19 @@ async fn carry_out(
             });
         }
         Command::Retarget(spec) => {
-            if let Some(listener) = listeners.get(&spec.id) {
-                *listener.target.borrow_mut() = Rc::new(worker.target(spec));
+            if let Some(sockets) = listeners.get(&spec.id) {
+                let target = Rc::new(worker.target(spec));
+                sockets.iter().for_each(|socket| *socket.target.borrow_mut() = Rc::clone(&target));
             }
         }
         Command::StopAccepting { listener, request } => match listeners.remove(&listener) {
-            Some(listener) => listener.close(request),
+            // Each takes what is in its queue; the last one answers.
+            Some(mut sockets) => {
+                if let Some(last) = sockets.pop() {
+                    sockets.iter().for_each(|socket| socket.close(0));
+                    last.close(request);
+                }
+            }
             None => worker.report(Report::Closed { request }).await,
         },
         Command::Ping { request } => {
@@ -269,14 +268,14 @@ async fn carry_out(
             worker.drains.plan(endpoint, service, plan, &worker.flows, worker.now());
         }
         Command::Freeze { request, limit } => worker.freeze(request, limit).await,
-        Command::Adopt { flow: frozen, endpoint, listener } => {
-            let target = listeners.get(&listener.id).map_or_else(
+        Command::Adopt { flow: frozen, permit, listener } => {
+            let target = listeners.get(&listener.id).and_then(|sockets| sockets.first()).map_or_else(
                 || Rc::new(worker.target(listener)),
                 |listener| Rc::clone(&listener.target.borrow()),
             );
             let settings = worker.settings(&target.spec);
             let address = frozen.client_address;
-            if let Err(error) = flow::resume(worker, &target, frozen, Permit::pinned(&endpoint), settings) {
+            if let Err(error) = flow::resume(worker, &target, frozen, permit, settings) {
                 tracing::error!(%error, client = %address, "cannot take over a flow");
             }
         }
@@ -395,40 +394,8 @@ impl Worker {
         snapshot.service(spec.service).map_or_else(Arc::default, |service| Arc::clone(service.settings()))
     }
 
-    async fn freeze(&self, request: u64, limit: usize) {
-        let mut awaited = BTreeSet::new();
-        self.flows.each(None, |flow| {
-            if awaited.len() < limit && flow.state.get() != tidegate_core::FlowState::Connecting {
-                flow.order(|orders| orders.freeze = true);
-                awaited.insert(flow.id);
-            }
-        });
-        if awaited.is_empty() {
-            return self.report(Report::Frozen { request, flows: Vec::new() }).await;
-        }
-        self.freezes.borrow_mut().push(Freeze { request, awaited, frozen: Vec::new() });
-    }
-
-    /// A flow that was to be frozen is, or has ended before.
-    fn settle_freeze(&self, id: FlowId, frozen: Option<FrozenFlow>) {
-        let mut freezes = self.freezes.borrow_mut();
-        let Some(at) = freezes.iter().position(|freeze| freeze.awaited.contains(&id)) else {
-            return;
-        };
-        let freeze = &mut freezes[at];
-        freeze.awaited.remove(&id);
-        freeze.frozen.extend(frozen);
-        if freeze.awaited.is_empty() {
-            let Freeze { request, frozen: flows, .. } = freezes.swap_remove(at);
-            let reports = self.reports.clone();
-            tokio::task::spawn_local(async move {
-                let _ = reports.send(Report::Frozen { request, flows }).await;
-            });
-        }
-    }
-
     /// Answers the controller. A controller that is gone needs no answer.
-    async fn report(&self, report: Report) {
+    pub(crate) async fn report(&self, report: Report) {
         let _ = self.reports.send(report).await;
     }
 }

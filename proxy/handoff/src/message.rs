@@ -33,6 +33,9 @@ pub enum Message {
         listeners: Vec<ListenerFacts>,
         /// What no source can tell.
         facts: Facts,
+        /// Another message follows with more of them.
+        #[serde(default)]
+        more: bool,
     },
     /// Successor: I accept on those that my configuration has.
     Accepting,

@@ -68,6 +68,9 @@ pub(crate) struct Run {
     /// The kubeconfig's context for source.kubernetes, whatever the configuration says.
     #[arg(long, value_name = "NAME")]
     pub(crate) context: Option<String>,
+    /// Do not take over from a process that runs: start beside it, or fail.
+    #[arg(long)]
+    pub(crate) no_handoff: bool,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }

@@ -11,6 +11,7 @@ mod client;
 mod commands;
 mod demand;
 mod demo;
+mod handoff;
 mod overrides;
 mod proxy;
 mod reload;

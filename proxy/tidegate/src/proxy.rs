@@ -8,6 +8,7 @@ use std::{
     path::PathBuf,
     sync::Arc,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -24,6 +25,12 @@ use tokio::sync::mpsc;
 
 use crate::{
     admin,
+    handoff::{
+        self,
+        meeting::Meeting,
+        predecessor::Predecessor,
+        successor::{Taken, Takeover},
+    },
     overrides::Overrides,
     reload, signals,
     sockets::Inherited,
@@ -46,6 +53,8 @@ pub(crate) struct Following {
     pub(crate) signals: bool,
     /// What the command line and the environment say of the configuration.
     pub(crate) overrides: Overrides,
+    /// It takes over from a process that runs, where the configuration says how.
+    pub(crate) takes_over: bool,
 }
 
 /// A running proxy.
@@ -56,6 +65,9 @@ pub(crate) struct Proxy {
     pub(crate) listeners: Vec<(Arc<str>, SocketAddr)>,
     control: JoinHandle<anyhow::Result<Ended>>,
     workers: Vec<JoinHandle<()>>,
+    meeting: Option<Arc<Meeting>>,
+    /// A handoff that its predecessor took back: why. What was committed is served to its end.
+    taken_back: Option<String>,
 }
 
 /// What several parts of the process look at.
@@ -84,14 +96,31 @@ impl Proxy {
             let inherited = Arc::clone(&inherited);
             Arc::new(move |address, workers| inherited.listen(address, workers))
         };
-        let listeners = bind_listeners(&configuration, worker_count, &bind)?;
+        let takeover = match &configuration.handoff {
+            Some(handoff) if following.takes_over => {
+                Takeover::begin(handoff, &configuration, limit.flows(), worker_count)?
+            }
+            _ => None,
+        };
+        // A successor binds nothing before its predecessor has given it what it has.
+        let listeners = match &takeover {
+            Some(_) => Vec::new(),
+            None => bind_listeners(&configuration, worker_count, &bind)?,
+        };
         let addresses: Vec<_> = listeners
             .iter()
             .map(|bound: &BoundListener| (Arc::clone(&bound.desired.name), bound.address()))
             .collect();
         let bound: Vec<_> = configuration.listeners.iter().map(|listener| listener.address).collect();
         inherited.warn_of_unused(&bound);
-        let doors = admin::Doors::open(&configuration)?;
+        let (doors, meeting) = match &takeover {
+            Some(_) => (admin::Doors::default(), None),
+            None => {
+                let meeting = configuration.handoff.as_ref().map(|handoff| Meeting::open(&handoff.socket));
+                (admin::Doors::open(&configuration)?, meeting.transpose()?)
+            }
+        };
+        let admin = Arc::new(admin::AdminSide::default());
         let state = match &configuration.state_directory {
             Some(path) => Some(StateDirectory::open(path.clone())?),
             None => None,
@@ -140,14 +169,20 @@ impl Proxy {
             reports,
             sources,
             open_flows,
-            bind,
+            bind: Arc::clone(&bind),
             state,
             seed: random_seed(),
+            has_successors: configuration.handoff.is_some(),
+            has_predecessor: takeover.is_some(),
         };
         let (ready_sender, ready_receiver) = std::sync::mpsc::channel();
+        let own = (configuration.clone(), Arc::clone(&admin));
+        let kept = configuration;
+        let is_successor = takeover.is_some();
         let control = thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || {
+                let (configuration, admin) = own;
                 tidegate_sys::yield_to_others();
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 runtime.block_on(async move {
@@ -157,32 +192,75 @@ impl Proxy {
                         Source::follow(&configuration, &following.overrides, random_seed(), &event_sender)?;
                     let shared =
                         Shared { handle: handle.clone(), workers: counters, source, flow_log, limit };
-                    let admin = doors.serve(shared.clone())?;
+                    if !is_successor {
+                        admin.open(doors, &shared)?;
+                    }
                     if following.signals {
-                        signals::follow(&shared, following.config_file.is_some())?;
+                        signals::follow(&shared, following.config_file.is_some(), is_successor)?;
                     }
                     let reloads = reload::follow(
                         following.config_file,
                         following.overrides,
                         configuration,
                         shared.clone(),
+                        is_successor,
                     );
-                    let _ = ready_sender.send(handle);
+                    let _ = ready_sender.send(shared.clone());
                     let ended = controller.run().await;
                     // Until here the source is followed, the file watched and the admin API answered.
-                    drop((reloads, admin, shared));
+                    admin.close();
+                    drop((reloads, shared));
                     Ok(ended)
                 })
             })
             .context("cannot start the control thread")?;
-        match ready_receiver.recv() {
-            Ok(handle) => Ok(Self { handle, listeners: addresses, control, workers }),
+        let Ok(shared) = ready_receiver.recv() else {
             // The thread ended before it could say anything, so its result says why.
-            Err(_) => match control.join() {
+            return match control.join() {
                 Ok(Err(error)) => Err(error),
-                _ => anyhow::bail!("the control thread ended at its start"),
+                _ => Err(anyhow::anyhow!("the control thread ended at its start")),
+            };
+        };
+        let handle = shared.handle.clone();
+        let mut proxy =
+            Self { handle, listeners: addresses, control, workers, meeting: None, taken_back: None };
+        let (meeting, own_predecessor) = match takeover {
+            None => (meeting, None),
+            Some(takeover) => match takeover.run(&shared, &kept, worker_count, &bind)? {
+                Taken::Whole { doors, meeting, predecessor } => {
+                    admin.open(doors, &shared)?;
+                    if let Some(predecessor) = &predecessor {
+                        Taken::finish(predecessor);
+                    }
+                    (meeting, predecessor)
+                }
+                Taken::Part(why) => {
+                    tracing::error!(why, "the running process took back what it had not handed over");
+                    let linger = kept.handoff.as_ref().map_or(Duration::ZERO, |handoff| handoff.linger);
+                    proxy.leave(linger)?;
+                    proxy.taken_back = Some(why);
+                    (None, None)
+                }
             },
+        };
+        if let (Some(meeting), Some(handoff)) = (meeting, kept.handoff.clone()) {
+            let meeting = Arc::new(meeting);
+            proxy.meeting = Some(Arc::clone(&meeting));
+            let config = handoff::hash(&kept);
+            let workers = worker_count;
+            Predecessor { meeting, shared, admin, handoff, config, workers, own_predecessor }.serve()?;
         }
+        Ok(proxy)
+    }
+
+    /// Ends when its flows have ended; its listeners are another process's.
+    fn leave(&self, linger: Duration) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        runtime.block_on(async {
+            self.handle.give_up_listeners().await?;
+            self.handle.leave(linger).await
+        })?;
+        Ok(())
     }
 
     /// Waits until the proxy has ended.
@@ -191,7 +269,13 @@ impl Proxy {
         for worker in self.workers {
             worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
         }
-        ended
+        if let Some(meeting) = &self.meeting {
+            meeting.remove_file();
+        }
+        match self.taken_back {
+            Some(why) => Err(anyhow::anyhow!("the handoff did not come to its end: {why}")),
+            None => ended,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use tidegate_config::Configuration;
+use tidegate_control::Lifecycle;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::AbortHandle,
@@ -34,11 +35,20 @@ pub(crate) fn follow(
     overrides: Overrides,
     running: Configuration,
     shared: Shared,
+    is_successor: bool,
 ) -> Reloads {
-    Reloads(file.map(|file| tokio::spawn(follow_file(file, overrides, running, shared)).abort_handle()))
+    let follow =
+        |file| tokio::spawn(follow_file(file, overrides, running, shared, is_successor)).abort_handle();
+    Reloads(file.map(follow))
 }
 
-async fn follow_file(file: PathBuf, overrides: Overrides, mut running: Configuration, shared: Shared) {
+async fn follow_file(
+    file: PathBuf,
+    overrides: Overrides,
+    mut running: Configuration,
+    shared: Shared,
+    is_successor: bool,
+) {
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => Some(hangup),
         Err(error) => {
@@ -53,6 +63,11 @@ async fn follow_file(file: PathBuf, overrides: Overrides, mut running: Configura
             None
         }
     };
+    // A successor changes nothing before it has what its predecessor had.
+    let mut lifecycle = shared.handle.subscribe();
+    if is_successor && lifecycle.wait_for(|state| *state != Lifecycle::Starting).await.is_err() {
+        return;
+    }
     let mut demand = Demand::new(&shared.source);
     // The file may have changed between its first read and the watch; then this read finds it.
     reload(&file, &overrides, &mut running, &mut demand, &shared).await;

@@ -25,7 +25,12 @@ pub(crate) fn run(options: &cli::Run) -> anyhow::Result<ExitCode> {
         tracing::warn!(file = %loaded.origin.display(), line = warning.line, "{}", warning.message);
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "starting");
-    let following = Following { config_file: Some(options.config.clone()), signals: true, overrides };
+    let following = Following {
+        config_file: Some(options.config.clone()),
+        signals: true,
+        overrides,
+        takes_over: !options.no_handoff,
+    };
     let ended = Proxy::start(loaded.configuration, following)?.wait()?;
     tracing::info!(flows_cut = ended.flows_cut, forced = ended.forced, "ended");
     Ok(ExitCode::SUCCESS)

@@ -9,7 +9,7 @@ use crate::proxy::Shared;
 
 /// Turns SIGTERM and SIGINT into a shutdown, and tells the service manager (sd_notify(3)) where the process is.
 /// SIGHUP is the reload's business; where nothing can be reloaded it is ignored instead of ending the process.
-pub(crate) fn follow(shared: &Shared, reloads: bool) -> anyhow::Result<()> {
+pub(crate) fn follow(shared: &Shared, reloads: bool, is_successor: bool) -> anyhow::Result<()> {
     let watch = |kind| signal(kind).context("cannot watch for signals");
     let (mut term, mut int) = (watch(SignalKind::terminate())?, watch(SignalKind::interrupt())?);
     if !reloads {
@@ -38,6 +38,11 @@ pub(crate) fn follow(shared: &Shared, reloads: bool) -> anyhow::Result<()> {
             let state = *lifecycle.borrow_and_update();
             let status = NotifyState::Status(state.word());
             match state {
+                // The service manager follows the process that it started until it is told of another.
+                Lifecycle::Ready if is_successor => {
+                    let process = NotifyState::MainPid(std::process::id());
+                    tell_service_manager(&[process, NotifyState::Ready, status]);
+                }
                 Lifecycle::Ready => tell_service_manager(&[NotifyState::Ready, status]),
                 _ => tell_service_manager(&[status]),
             }

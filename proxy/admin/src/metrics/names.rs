@@ -77,6 +77,8 @@ metrics! {
     TRIGGER_DELAY: Counter "tidegate_trigger_delay_seconds_total" [] "From last-change-trigger-time of a slice to its arrival, all together; whole seconds by the API server's clock, at least 0 each";
     TRIGGER_DELAYS: Counter "tidegate_trigger_delays_total" [] "How many durations tidegate_trigger_delay_seconds_total is the sum of";
     CONFIG_RELOADS: Counter "tidegate_config_reloads_total" ["result"] "Reloads of the configuration, applied or refused";
+    HANDOFFS: Counter "tidegate_handoffs_total" ["result"] "Handoffs that were begun with this process as the predecessor and failed; it went on as before";
+    FLOWS_TAKEN_OVER: Counter "tidegate_flows_taken_over_total" [] "Live flows that this process took over from its predecessor";
     STATE_WRITE_ERRORS: Counter "tidegate_state_write_errors_total" [] "Times that the state directory could not be written";
 
     WORKER_ALIVE: Gauge "tidegate_worker_alive" ["worker"] "1 where the worker answered this scrape in time";

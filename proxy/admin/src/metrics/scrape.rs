@@ -184,6 +184,8 @@ impl Scrape {
             (vec!["refused"], whole(&control.reloads_refused)),
         ];
         out.many(&names::CONFIG_RELOADS, results.into())?;
+        out.many(&names::HANDOFFS, vec![(vec!["failed"], whole(&control.handoffs_failed))])?;
+        out.one(&names::FLOWS_TAKEN_OVER, whole(&control.flows_taken_over))?;
         out.one(&names::STATE_WRITE_ERRORS, whole(&control.state_errors))
     }
 

@@ -9,13 +9,20 @@ use tokio::{
 use super::*;
 use crate::rig::Rig;
 
+/// Nobody stops to serve.
+fn for_ever() -> tokio::sync::watch::Receiver<()> {
+    let (serving, served) = tokio::sync::watch::channel(());
+    std::mem::forget(serving);
+    served
+}
+
 fn peer() -> Peer {
     Peer { name: "test".to_owned(), local: None }
 }
 
 fn connect(rig: &Rig) -> DuplexStream {
     let (client, server) = duplex(64 * 1024);
-    drop(tokio::spawn(serve_connection(server, rig.router.clone(), peer(), HEADER_LIMIT)));
+    drop(tokio::spawn(serve_connection(server, rig.router.clone(), peer(), HEADER_LIMIT, for_ever())));
     client
 }
 
@@ -97,7 +104,8 @@ async fn a_connection_that_is_kept_busy_ends_at_its_age() {
 async fn a_client_that_does_not_read_is_cut() {
     let rig = Rig::start(false).await;
     let (mut client, server) = duplex(64);
-    let connection = tokio::spawn(serve_connection(server, rig.router.clone(), peer(), HEADER_LIMIT));
+    let connection =
+        tokio::spawn(serve_connection(server, rig.router.clone(), peer(), HEADER_LIMIT, for_ever()));
     let begun = Instant::now();
     client.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     connection.await.unwrap();

@@ -125,7 +125,7 @@ impl Table {
 }
 
 impl Source {
-    fn of(port: &ServicePort, fixed: Option<Vec<FixedEndpoint>>, slices: &Slices) -> Self {
+    pub(super) fn of(port: &ServicePort, fixed: Option<Vec<FixedEndpoint>>, slices: &Slices) -> Self {
         match fixed {
             Some(list) => Self::fixed(list),
             None => {

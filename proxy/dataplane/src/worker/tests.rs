@@ -130,8 +130,8 @@ impl Rig {
     }
 
     fn adopt(&self, worker: usize, flow: FrozenFlow) {
-        let (endpoint, listener) = (Arc::clone(&self.pinned), self.listener.clone());
-        self.tell(worker, Command::Adopt { flow, endpoint, listener });
+        let (permit, listener) = (Permit::pinned(&self.pinned), self.listener.clone());
+        self.tell(worker, Command::Adopt { flow, permit, listener });
     }
 
     /// Moves every flow from one worker to the other, `times` times to and fro.

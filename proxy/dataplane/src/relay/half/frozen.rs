@@ -4,9 +4,14 @@ use std::io;
 
 use tidegate_sys::{FrozenHalf, FrozenPipe, Pipe};
 
-use super::{Half, Held, Tools};
+use super::{Half, HalfState, Held, Tools};
 
 impl Half {
+    /// Its source's or its memory's failure is known only here.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.source_failed || matches!(self.state, HalfState::SourceBroken | HalfState::Starved)
+    }
+
     /// Takes the half apart.
     pub(crate) fn freeze(self, tools: &Tools) -> FrozenHalf {
         let (pipe, pending) = match self.held {

@@ -1,0 +1,267 @@
+//! The controller's part in a handoff: what it gives up as the predecessor, what it takes over as the successor.
+//!
+//! Each step is asked for by whoever speaks with the other process, and each can be undone until that process has
+//! what was given. Decided here: which endpoint and which worker a flow gets, and what happens to flows that a worker
+//! hands out after nobody waits for them any more (they go back). Not decided here: the order of the steps.
+
+use std::{io, mem, net::SocketAddr, net::TcpListener, sync::Arc, time::Duration};
+
+use tidegate_core::{EndpointIdentity, ListenerId, ListenerSpec, ServiceId, ServiceName, ServicePort};
+use tidegate_sys::FrozenFlow;
+use tokio::time::Instant;
+
+use crate::{
+    BoundListener, Command, ControlError, ControlHandle, Controller, DesiredListener, Lifecycle,
+    listening::Listening,
+    request::{Purpose, Reply, Request},
+    state,
+};
+
+/// How long workers may take for one step.
+const STEP_LIMIT: Duration = Duration::from_secs(2);
+/// How long an answer may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where this process is in a handoff.
+#[derive(Debug, Default)]
+pub(crate) struct Handoff {
+    /// A successor may come: copies of the listeners' sockets are kept.
+    pub(crate) is_possible: bool,
+    /// It waits for its predecessor's listeners, and is not ready before.
+    pub(crate) awaited: bool,
+    /// Its listeners are another process's; it may take them back.
+    pub(crate) gave_up: bool,
+    /// Who waits for the source's first complete list.
+    pub(crate) waiting: Vec<Reply<()>>,
+    /// The worker that got the last flow.
+    pub(crate) turn: usize,
+}
+
+/// A listener with copies of its sockets.
+#[derive(Debug)]
+pub struct LentListener {
+    /// What the configuration says.
+    pub desired: DesiredListener,
+    /// The address in fact.
+    pub address: SocketAddr,
+    /// Its sockets.
+    pub sockets: Vec<TcpListener>,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) enum Step {
+    AwaitSource(Reply<()>),
+    Facts(Reply<serde_json::Value>),
+    TakeFacts(serde_json::Value, Reply<()>),
+    Lend(Reply<io::Result<Vec<LentListener>>>),
+    Open(Vec<BoundListener>, Reply<()>),
+    GiveUpListeners(Reply<Vec<usize>>),
+    TakeBackListeners(Reply<()>),
+    Freeze(usize, Reply<Vec<FrozenFlow>>),
+    Adopt(Vec<FrozenFlow>, Reply<Vec<usize>>),
+    Leave(Duration, Reply<()>),
+}
+
+impl ControlHandle {
+    /// Waits until the source has given a complete list, or `limit` is over.
+    pub async fn source_is_complete(&self, limit: Duration) -> Result<(), ControlError> {
+        self.ask(limit, |reply| Request::Handoff(Step::AwaitSource(reply))).await
+    }
+
+    /// What operators asked for, for a successor.
+    pub async fn facts(&self) -> Result<serde_json::Value, ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::Facts(reply))).await
+    }
+
+    /// Takes a predecessor's facts in; what cannot be read is logged and left out.
+    pub async fn take_facts(&self, facts: serde_json::Value) -> Result<(), ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::TakeFacts(facts, reply))).await
+    }
+
+    /// Copies of the listeners' sockets.
+    pub async fn lend_listeners(&self) -> Result<io::Result<Vec<LentListener>>, ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::Lend(reply))).await
+    }
+
+    /// Accepts on listeners that came from a predecessor.
+    pub async fn open_listeners(&self, listeners: Vec<BoundListener>) -> Result<(), ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::Open(listeners, reply))).await
+    }
+
+    /// Takes what is in the accept queues and stops accepting; says which workers did not in time.
+    pub async fn give_up_listeners(&self) -> Result<Vec<usize>, ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::GiveUpListeners(reply))).await
+    }
+
+    /// Accepts again.
+    pub async fn take_back_listeners(&self) -> Result<(), ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::TakeBackListeners(reply))).await
+    }
+
+    /// Takes up to `limit` flows out of each worker.
+    pub async fn freeze(&self, limit: usize) -> Result<Vec<FrozenFlow>, ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::Freeze(limit, reply))).await
+    }
+
+    /// Goes on with frozen flows; answers when workers have them, with those workers that did not say so in time.
+    pub async fn adopt(&self, flows: Vec<FrozenFlow>) -> Result<Vec<usize>, ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::Adopt(flows, reply))).await
+    }
+
+    /// Ends, when the flows that are left have ended or `linger` is over: another process has taken over.
+    pub async fn leave(&self, linger: Duration) -> Result<(), ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::Leave(linger, reply))).await
+    }
+}
+
+impl Controller {
+    /// Carries a step out. An answer that nobody waits for is no reason not to.
+    pub(crate) fn take_step(&mut self, step: Step) {
+        match step {
+            Step::Facts(reply) => {
+                let _ = reply.send(state::to_json(&self.requests_in_force()));
+            }
+            Step::TakeFacts(facts, reply) => {
+                self.take_operators(facts);
+                let _ = reply.send(());
+            }
+            Step::AwaitSource(reply) => self.handoff.waiting.push(reply),
+            Step::Lend(reply) => {
+                let _ = reply.send(self.lend());
+            }
+            Step::Open(listeners, reply) => {
+                self.handoff.awaited = false;
+                for bound in listeners {
+                    self.add_listener(bound);
+                }
+                self.open_listeners();
+                let _ = reply.send(());
+            }
+            Step::GiveUpListeners(reply) => self.give_up(reply),
+            Step::TakeBackListeners(reply) => {
+                self.take_back();
+                let _ = reply.send(());
+            }
+            Step::Freeze(limit, reply) => {
+                let purpose = Purpose::Freeze { flows: Vec::new(), reply };
+                self.step(purpose, |request, _| Command::Freeze { request, limit });
+            }
+            Step::Adopt(flows, reply) => {
+                self.adopt_flows(flows);
+                self.step(Purpose::Adopt { reply }, |request, _| Command::Ping { request });
+            }
+            Step::Leave(linger, reply) => {
+                tracing::info!(flows = (self.open_flows)(), ?linger, "another process has taken over");
+                self.listeners.clear();
+                self.course.leave(linger, Instant::now());
+                self.lifecycle.send_replace(self.course.lifecycle());
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    /// Tells those who wait for the source, once it is complete.
+    pub(crate) fn answer_waiting(&mut self) {
+        if !self.handoff.waiting.is_empty() && !self.awaits_source(&self.services) {
+            for reply in mem::take(&mut self.handoff.waiting) {
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    /// What operators asked of the predecessor holds here too, whatever the state directory had.
+    fn take_operators(&mut self, facts: serde_json::Value) {
+        match state::from_json(facts) {
+            Ok(requests) => {
+                for event in self.keeper.take(requests) {
+                    self.tell_table(event);
+                }
+                self.carry_out_all();
+            }
+            Err(why) => tracing::error!(why, "what operators asked of the predecessor cannot be read"),
+        }
+    }
+
+    fn lend(&self) -> io::Result<Vec<LentListener>> {
+        if self.course.lifecycle() != Lifecycle::Ready {
+            let word = self.course.lifecycle().word();
+            return Err(io::Error::other(format!("the process is {word} and not ready")));
+        }
+        let lend = |listening: &Listening| {
+            let sockets =
+                listening.copies.iter().map(|(_, copy)| copy.try_clone()).collect::<io::Result<_>>()?;
+            Ok(LentListener { desired: listening.desired.clone(), address: listening.spec.address, sockets })
+        };
+        self.listeners.iter().map(lend).collect()
+    }
+
+    fn give_up(&mut self, reply: Reply<Vec<usize>>) {
+        self.handoff.gave_up = true;
+        let ids: Vec<ListenerId> = self.listeners.iter().map(|listening| listening.spec.id).collect();
+        let purpose = Purpose::GiveUp { reply };
+        let deadline = Instant::now() + STEP_LIMIT;
+        let closed = self.questions.ask(&mut self.workers, ids.len(), deadline, purpose, |request, round| {
+            Command::StopAccepting { listener: ids[round], request }
+        });
+        if let Some(closed) = closed {
+            self.close_question(closed);
+        }
+    }
+
+    fn take_back(&mut self) {
+        if !mem::take(&mut self.handoff.gave_up) {
+            return;
+        }
+        for listening in &mut self.listeners {
+            let copies: Vec<_> =
+                listening.copies.iter().filter_map(|(_, copy)| copy.try_clone().ok()).collect();
+            listening.held = Some(copies);
+        }
+        self.open_listeners();
+    }
+
+    /// Counts flows in at their endpoints and gives them to workers.
+    pub(crate) fn adopt_flows(&mut self, flows: Vec<FrozenFlow>) {
+        for flow in flows {
+            let (namespace, name, port) = &flow.service;
+            let port = ServicePort {
+                service: ServiceName::new(namespace.as_str(), name.as_str()),
+                port: port.as_deref().map(Into::into),
+            };
+            let pod_uid = flow.pod_uid.as_deref().map(Arc::from);
+            let identity = EndpointIdentity { pod_uid, address: flow.endpoint_address };
+            let permit = self.table.pin(&port, identity, self.clock.now());
+            let own = self.listeners.iter().find(|listening| *listening.spec.name == *flow.listener);
+            // A listener that this process does not have: the flow is counted under its name and service all the same.
+            let listener = own.map_or_else(
+                || ListenerSpec {
+                    id: ListenerId(u32::MAX),
+                    name: flow.listener.as_str().into(),
+                    address: flow.client_address,
+                    service: self.table.service_id(&port).unwrap_or(ServiceId(u32::MAX)),
+                    port: port.clone(),
+                },
+                |listening| listening.spec.clone(),
+            );
+            self.handoff.turn = (self.handoff.turn + 1) % self.workers.count().max(1);
+            self.workers.tell(self.handoff.turn, Command::Adopt { flow, permit, listener });
+        }
+    }
+
+    fn step(&mut self, purpose: Purpose, command: impl FnMut(u64, usize) -> Command) {
+        let deadline = Instant::now() + STEP_LIMIT;
+        if let Some(closed) = self.questions.ask(&mut self.workers, 1, deadline, purpose, command) {
+            self.close_question(closed);
+        }
+    }
+
+    /// Copies of the sockets of a worker that has ended would collect connections that nobody accepts.
+    pub(crate) fn drop_copies_of_the_lost(&mut self) {
+        for worker in self.workers.lost() {
+            for listening in &mut self.listeners {
+                listening.copies.retain(|(of, _)| *of != worker);
+            }
+        }
+    }
+}

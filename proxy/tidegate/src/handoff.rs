@@ -1,0 +1,32 @@
+//! Live handoff: a successor takes over from the process that runs.
+//!
+//! `meeting` is the socket, `predecessor` and `successor` are the two sides, each on a thread of its own that speaks
+//! and waits, so that neither the controller nor a worker ever does. `fault` is for tests. The words are in
+//! `tidegate_handoff`; what each step does to listeners and flows is in `tidegate_control`.
+
+mod fault;
+pub(crate) mod meeting;
+pub(crate) mod predecessor;
+pub(crate) mod successor;
+
+use std::{
+    hash::{Hash as _, Hasher as _},
+    time::Duration,
+};
+
+use tidegate_config::Configuration;
+
+/// How long the other side may take for one step that it can do at once.
+const STEP: Duration = Duration::from_secs(10);
+
+/// A runtime that only waits for the controller's answers.
+fn asker() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_time().build()
+}
+
+/// Two configurations with the same hash mean the same.
+pub(crate) fn hash(configuration: &Configuration) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    configuration.explain().hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,336 @@
+//! The successor's side: takes listeners, flows and the admin side over from the process that runs.
+//!
+//! Until it accepts it has bound nothing, and every failure leaves the predecessor as it was. Whether flows that it
+//! holds are its own is the predecessor's word (`Commit`), or its death.
+
+use std::{
+    collections::VecDeque,
+    net::TcpListener,
+    os::fd::OwnedFd,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use tidegate_config::{Configuration, Handoff};
+use tidegate_control::{BindFn, BoundListener, DesiredListener};
+use tidegate_handoff::{
+    Channel, ChannelError, Message, Received,
+    flow::Batch,
+    message::{Door, Facts, Hello, ListenerFacts, Welcome},
+};
+use tidegate_sys::FrozenFlow;
+
+use super::{STEP, asker, fault, meeting};
+use crate::{
+    admin::Doors,
+    proxy::{Shared, desired_listeners},
+};
+
+/// How long the predecessor may be silent before it is said that it is.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// A predecessor that has welcomed this process.
+pub(crate) struct Takeover {
+    channel: Channel,
+    handoff: Handoff,
+    begun: Instant,
+}
+
+/// What came of it.
+pub(crate) enum Taken {
+    /// All of it.
+    Whole {
+        /// The admin side's sockets.
+        doors: Doors,
+        /// The socket for the next successor.
+        meeting: Option<meeting::Meeting>,
+        /// The predecessor, which may have flows left.
+        predecessor: Option<Channel>,
+    },
+    /// The predecessor has taken back what was not committed, and goes on. What was committed stays here.
+    Part(String),
+}
+
+/// A listener of the predecessor's, with its sockets.
+type PassedOn = (ListenerFacts, Vec<TcpListener>);
+
+/// How the predecessor let go.
+enum Over {
+    Complete(Vec<(Door, OwnedFd)>),
+    Died,
+    Aborted(String),
+}
+
+impl Takeover {
+    /// Greets the predecessor, if there is one.
+    pub(crate) fn begin(
+        handoff: &Handoff,
+        configuration: &Configuration,
+        flow_limit: u64,
+        workers: usize,
+    ) -> anyhow::Result<Option<Self>> {
+        let begun = Instant::now();
+        let Some(channel) = meeting::connect(&handoff.socket)? else { return Ok(None) };
+        let hello = Hello {
+            config: super::hash(configuration),
+            workers,
+            flow_limit,
+            pod_uid: std::env::var("POD_UID").ok().filter(|uid| !uid.is_empty()),
+            ..Hello::of_this_build(env!("CARGO_PKG_VERSION"))
+        };
+        fault::at("hello");
+        let process = channel.process();
+        let words = || format!("handoff.socket: no handoff with the process on {}", handoff.socket.display());
+        channel.say(&Message::Hello(hello), STEP).with_context(words)?;
+        match channel.hear(handoff.timeout).with_context(words)?.message {
+            Message::Welcome(Welcome { build, flows, workers, listeners_only, .. }) => {
+                tracing::info!(
+                    ?process,
+                    build,
+                    flows,
+                    workers,
+                    ?listeners_only,
+                    "taking over from the running process"
+                );
+                Ok(Some(Self { channel, handoff: handoff.clone(), begun }))
+            }
+            Message::Refuse { why } => bail!("the running process does not hand over: {why}"),
+            _ => bail!("{}: it answered something else", words()),
+        }
+    }
+
+    /// Takes over.
+    pub(crate) fn run(
+        self,
+        shared: &Shared,
+        configuration: &Configuration,
+        workers: usize,
+        bind: &BindFn,
+    ) -> anyhow::Result<Taken> {
+        let ask = asker()?;
+        let timeout = self.handoff.timeout;
+        if ask.block_on(shared.handle.source_is_complete(timeout)).is_err() {
+            let why = format!("the source gave no complete list within {timeout:?} (handoff.timeout)");
+            let _ = self.channel.say(&Message::Refuse { why: why.clone() }, STEP);
+            bail!("{why}; the running process goes on");
+        }
+        fault::at("ready");
+        self.channel.say(&Message::Ready, STEP)?;
+        let desired = desired_listeners(configuration);
+        let (bound, facts) = match self.hear_listeners() {
+            Ok((listeners, facts)) => (adopt(desired, listeners, workers, bind), facts),
+            Err(ChannelError::Ended) => {
+                tracing::warn!("the running process ended before it gave anything up; starting without it");
+                let bind = |listener: &DesiredListener| BoundListener::bind(listener.clone(), workers, bind);
+                let bound = patiently(|| Ok(desired.iter().map(bind).collect::<Result<_, _>>()?));
+                (bound, Facts::default())
+            }
+            Err(error) => return Err(error).context("the running process handed no listeners over"),
+        };
+        let bound: Vec<BoundListener> = match bound {
+            Ok(bound) => bound,
+            Err(error) => {
+                let _ = self.channel.say(&Message::Refuse { why: format!("{error:#}") }, STEP);
+                return Err(error);
+            }
+        };
+        ask.block_on(shared.handle.take_facts(facts.operators))?;
+        for bound in &bound {
+            tracing::info!(listener = &*bound.desired.name, address = %bound.address(), "listening");
+        }
+        fault::at("listeners");
+        ask.block_on(shared.handle.open_listeners(bound))?;
+        fault::at("accepting");
+        // Where this fails the predecessor has died, which the next word finds.
+        let _ = self.channel.say(&Message::Accepting, STEP);
+        let (over, flows) = self.take_flows(shared)?;
+        let took = self.begun.elapsed();
+        match over {
+            Over::Aborted(why) => Ok(Taken::Part(why)),
+            Over::Died => {
+                tracing::warn!(flows, "the running process died; going on with what it had handed over");
+                // Flows depend on this process, so it goes on also where nobody can ask it anything.
+                let doors = patiently(|| Doors::open(configuration)).unwrap_or_else(|error| {
+                    tracing::error!("no admin side: {error:#}");
+                    Doors::default()
+                });
+                let meeting = patiently(|| meeting::Meeting::open(&self.handoff.socket))
+                    .inspect_err(|error| tracing::error!("no successor can take over: {error:#}"));
+                Ok(Taken::Whole { doors, meeting: meeting.ok(), predecessor: None })
+            }
+            Over::Complete(sockets) => {
+                let (own, passed_on): (Vec<_>, Vec<_>) =
+                    sockets.into_iter().partition(|(door, _)| matches!(door, Door::Handoff { .. }));
+                let doors = Doors::take(configuration, passed_on)?;
+                let path = &self.handoff.socket;
+                let meeting = match own.into_iter().next() {
+                    Some((_, socket)) => meeting::Meeting::passed_on(socket, path),
+                    None => meeting::Meeting::open(path)?,
+                };
+                tracing::info!(flows, ?took, "taken over");
+                Ok(Taken::Whole { doors, meeting: Some(meeting), predecessor: Some(self.channel) })
+            }
+        }
+    }
+
+    fn hear_listeners(&self) -> Result<(Vec<PassedOn>, Facts), ChannelError> {
+        let mut all = Vec::new();
+        loop {
+            let Received { message, descriptors, .. } = self.channel.hear(self.handoff.timeout)?;
+            let (listeners, facts, more) = match message {
+                Message::Listeners { listeners, facts, more } => (listeners, facts, more),
+                Message::Abort { why } | Message::Refuse { why } => return Err(other(why)),
+                _ => return Err(other("it said something else".to_owned())),
+            };
+            let mut sockets: VecDeque<_> = descriptors.into_iter().map(TcpListener::from).collect();
+            for listener in listeners {
+                let own: Vec<_> = sockets.drain(..listener.sockets.min(sockets.len())).collect();
+                if own.is_empty() {
+                    return Err(other(format!("listener {} came without sockets", listener.name)));
+                }
+                all.push((listener, own));
+            }
+            if !more {
+                return Ok((all, facts));
+            }
+        }
+    }
+
+    /// Takes flows until the predecessor is done, or dead.
+    fn take_flows(&self, shared: &Shared) -> anyhow::Result<(Over, u64)> {
+        let ask = asker()?;
+        let mut taken = 0;
+        let mut adopt = |flows: Vec<FrozenFlow>| {
+            let count = flows.len() as u64;
+            taken += count;
+            shared.handle.counters().flows_taken_over.fetch_add(count, Ordering::Relaxed);
+            ask.block_on(shared.handle.adopt(flows)).map(|silent| {
+                if !silent.is_empty() {
+                    tracing::warn!(workers = ?silent, "workers were slow to take flows over");
+                }
+            })
+        };
+        loop {
+            let Received { message, bytes, descriptors } = match self.wait() {
+                Ok(received) => received,
+                Err(ChannelError::Ended) => return Ok((Over::Died, taken)),
+                Err(error) => {
+                    let why = error.to_string();
+                    let _ = self.channel.say(&Message::Refuse { why: why.clone() }, STEP);
+                    return Ok((Over::Aborted(why), taken));
+                }
+            };
+            match message {
+                Message::Offer { batch, flows } => {
+                    let flows = match (Batch { flows, bytes, descriptors }).into_flows() {
+                        Ok(flows) => flows,
+                        Err(error) => {
+                            let _ = self.channel.say(&Message::Refuse { why: error.to_string() }, STEP);
+                            return Ok((Over::Aborted(error.to_string()), taken));
+                        }
+                    };
+                    fault::at("offered");
+                    let _ = self.channel.say(&Message::Held { batch }, STEP);
+                    fault::at("held");
+                    match self.wait() {
+                        Ok(Received { message: Message::Commit { .. }, .. }) => {
+                            fault::at("committed");
+                            adopt(flows)?;
+                            let _ = self.channel.say(&Message::Started { batch }, STEP);
+                            fault::at("started");
+                        }
+                        Err(ChannelError::Ended) => {
+                            adopt(flows)?;
+                            return Ok((Over::Died, taken));
+                        }
+                        Ok(Received { message: Message::Abort { why }, .. }) => {
+                            return Ok((Over::Aborted(why), taken));
+                        }
+                        Ok(_) => return Ok((Over::Aborted("it broke the protocol".to_owned()), taken)),
+                        Err(error) => return Ok((Over::Aborted(error.to_string()), taken)),
+                    }
+                }
+                Message::Doors { doors, left, counts: _ } => {
+                    fault::at("doors");
+                    if left.flows > 0 {
+                        tracing::info!(flows = left.flows, linger = ?left.linger, "flows stay with the predecessor");
+                    }
+                    return Ok((Over::Complete(doors.into_iter().zip(descriptors).collect()), taken));
+                }
+                Message::Abort { why } => return Ok((Over::Aborted(why), taken)),
+                _ => return Ok((Over::Aborted("it broke the protocol".to_owned()), taken)),
+            }
+        }
+    }
+
+    /// Waits for the next word. Only the predecessor can say that it is over, so its silence is waited out.
+    fn wait(&self) -> Result<Received, ChannelError> {
+        loop {
+            match self.channel.hear(SILENCE) {
+                Err(ChannelError::Silent(time)) => {
+                    tracing::warn!(?time, "the running process says nothing; end it if it hangs");
+                }
+                heard => return heard,
+            }
+        }
+    }
+}
+
+impl Taken {
+    /// Tells the predecessor that this process answers.
+    pub(crate) fn finish(predecessor: &Channel) {
+        fault::at("answering");
+        // Where it has died meanwhile, nobody is left to tell.
+        let _ = predecessor.say(&Message::Finished, STEP);
+    }
+}
+
+/// Tries again for a while: the kernel closes the sockets of a process that was killed one after the other.
+fn patiently<T>(mut attempt: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let until = Instant::now() + STEP;
+    loop {
+        match attempt() {
+            Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            done => return done,
+        }
+    }
+}
+
+fn other(why: String) -> ChannelError {
+    ChannelError::Io(std::io::Error::other(why))
+}
+
+/// The listeners that are wanted, with sockets of the predecessor's where it has that address, else with new ones.
+fn adopt(
+    desired: Vec<DesiredListener>,
+    mut passed_on: Vec<PassedOn>,
+    workers: usize,
+    bind: &BindFn,
+) -> anyhow::Result<Vec<BoundListener>> {
+    let mut find = |wanted: &DesiredListener| {
+        let same = |had: &ListenerFacts| had.configured == wanted.address || had.address == wanted.address;
+        let named = passed_on.iter().position(|(had, _)| same(had) && *had.name == *wanted.name);
+        let at = named.or_else(|| passed_on.iter().position(|(had, _)| same(had)))?;
+        Some(passed_on.swap_remove(at).1)
+    };
+    let mut bound = Vec::new();
+    for desired in desired {
+        let name = std::sync::Arc::clone(&desired.name);
+        let listener = match find(&desired) {
+            // Fewer sockets than workers: some share one. More: some workers have several.
+            Some(mut sockets) => {
+                let had = sockets.len();
+                for at in had..workers {
+                    sockets.push(sockets[at % had].try_clone()?);
+                }
+                BoundListener { desired, sockets }
+            }
+            None => {
+                BoundListener::bind(desired, workers, bind).with_context(|| format!("listener {name:?}"))?
+            }
+        };
+        bound.push(listener);
+    }
+    Ok(bound)
+}

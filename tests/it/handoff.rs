@@ -1,0 +1,73 @@
+//! Live handoff: a successor takes over listeners and live flows, and clients and endpoints do not notice.
+
+mod failures;
+mod flows;
+mod load;
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use serde_json::json;
+use tidegate_tests::support::{Proxy, Setup, eventually};
+
+/// A setup whose proxies hand over.
+fn setup() -> Setup {
+    crate::setup().config(|config| config.set("handoff", json!({"socket": "../handoff.sock"})))
+}
+
+/// A second process on the same configuration.
+struct Successor {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Successor {
+    /// Starts it; `environment` is set for it alone.
+    fn start(proxy: &Proxy, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(&proxy.config_file(), proxy.directory(), environment)
+    }
+
+    fn start_with(config: &Path, directory: &Path, environment: &[(&str, &str)]) -> Self {
+        let log = (1..).map(|number| directory.join(format!("log-{number}"))).find(|log| !log.exists());
+        let log = log.expect("there are more numbers than logs");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["run", "--config"]).arg(config).envs(environment.iter().copied());
+        command.env_remove("TIDEGATE_LOG").env_remove("TIDEGATE_LOG_FORMAT");
+        let output = File::create(&log).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().unwrap();
+        Self { child, log }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it has taken over.
+    #[track_caller]
+    fn wait_until_it_has_taken_over(&mut self) {
+        eventually("the successor has taken over", || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the successor ended: {status}");
+            }
+            self.log().contains("taken over").then_some(())
+        });
+    }
+
+    #[track_caller]
+    fn wait_for_end(&mut self) -> ExitStatus {
+        eventually("the successor has ended", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the successor's log\n{}---", self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

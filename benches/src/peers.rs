@@ -29,6 +29,8 @@ pub(crate) enum Proxy {
     #[value(name = "haproxy-splice-1m")]
     HaproxySplice1m,
     Nginx,
+    /// nginx that closes each direction by itself, as all the others do.
+    NginxHalfClose,
     Envoy,
     /// No proxy: clients go straight to the endpoints.
     Direct,

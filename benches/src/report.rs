@@ -165,6 +165,7 @@ impl Table {
         let peers = [
             best(Proxy::is_haproxy),
             best(|proxy| proxy == Proxy::Nginx),
+            best(|proxy| proxy == Proxy::NginxHalfClose),
             best(|proxy| proxy == Proxy::Envoy),
         ];
         let ratio = |peer: &Row| {

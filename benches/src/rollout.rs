@@ -115,7 +115,9 @@ pub(crate) async fn measure(
         Proxy::Haproxy => through::<Haproxy>(proxy, command, cores, plan).await,
         Proxy::Nginx => through::<Nginx>(proxy, command, cores, plan).await,
         Proxy::Envoy => through::<Envoy>(proxy, command, cores, plan).await,
-        Proxy::HaproxySplice | Proxy::HaproxySplice1m | Proxy::Direct => bail!("it has no operator"),
+        Proxy::HaproxySplice | Proxy::HaproxySplice1m | Proxy::NginxHalfClose | Proxy::Direct => {
+            bail!("it has no operator")
+        }
     };
     measured.with_context(|| format!("rollout with {proxy}"))
 }

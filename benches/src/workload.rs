@@ -73,12 +73,14 @@ impl Workload {
         matches!(self, Self::Bulk | Self::Trips | Self::Connections | Self::Idle | Self::Rollout)
     }
 
-    /// Whether a proxy has a row: how HAProxy splices matters in bulk only.
+    /// Whether a proxy has a row: how HAProxy splices matters in bulk only, and what nginx does about half-closes where
+    /// connections are closed.
     pub(crate) fn takes(self, proxy: Proxy) -> bool {
         match self {
-            Self::Bulk => true,
+            Self::Bulk => proxy != Proxy::NginxHalfClose,
             Self::Rollout => rollout::takes(proxy),
-            _ => !matches!(proxy, Proxy::HaproxySplice | Proxy::HaproxySplice1m),
+            Self::Connections => !matches!(proxy, Proxy::HaproxySplice | Proxy::HaproxySplice1m),
+            _ => !matches!(proxy, Proxy::HaproxySplice | Proxy::HaproxySplice1m | Proxy::NginxHalfClose),
         }
     }
 }

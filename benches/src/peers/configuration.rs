@@ -28,7 +28,7 @@ pub(super) fn configuration(proxy: Proxy, setting: &Setting<'_>) -> String {
         Proxy::Haproxy | Proxy::HaproxySplice | Proxy::HaproxySplice1m => {
             include_str!("../../peers/haproxy.cfg")
         }
-        Proxy::Nginx => include_str!("../../peers/nginx.conf"),
+        Proxy::Nginx | Proxy::NginxHalfClose => include_str!("../../peers/nginx.conf"),
         Proxy::Envoy => include_str!("../../peers/envoy.yaml"),
         Proxy::Direct => "",
     };
@@ -42,7 +42,9 @@ pub(super) fn configuration(proxy: Proxy, setting: &Setting<'_>) -> String {
         if Path::new(NGINX_STREAM).exists() { format!("load_module {NGINX_STREAM};") } else { String::new() };
     // Several workers share out connections best with a listening socket each.
     let reuse = if setting.workers > 1 { " reuseport" } else { "" };
+    let half_close = if proxy == Proxy::NginxHalfClose { "on" } else { "off" };
     let marks = [
+        ("half_close", half_close.to_owned()),
         ("splice", splice.to_owned()),
         ("pipes", pipes.to_owned()),
         ("module", module),
@@ -107,6 +109,7 @@ mod tests {
                 assert!(text.contains(address), "{address}: {text}");
             }
             assert_eq!(text.contains("tune.pipesize"), *proxy == Proxy::HaproxySplice1m);
+            assert_eq!(text.contains("proxy_half_close on"), *proxy == Proxy::NginxHalfClose);
             assert_eq!(text.contains("splice-auto"), *proxy == Proxy::Haproxy);
         }
     }

@@ -53,7 +53,7 @@ fn place(proxy: Proxy, args: &Compare) -> anyhow::Result<Place> {
     let (given, name, flag) = match proxy {
         Proxy::Direct => return Ok(Place::NoProxy),
         Proxy::Tidegate => (&args.tidegate, "", "--tidegate"),
-        Proxy::Nginx => (&args.nginx, "nginx", "--nginx"),
+        Proxy::Nginx | Proxy::NginxHalfClose => (&args.nginx, "nginx", "--nginx"),
         Proxy::Envoy => (&args.envoy, "envoy", "--envoy"),
         Proxy::Haproxy | Proxy::HaproxySplice | Proxy::HaproxySplice1m => {
             (&args.haproxy, "haproxy", "--haproxy")

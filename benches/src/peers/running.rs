@@ -73,7 +73,7 @@ impl Running {
         let mut command = peer.command().context("there is no proxy to start")?;
         match peer.proxy {
             Proxy::Tidegate => command.arg("run").arg("--config").arg(&path),
-            Proxy::Nginx => {
+            Proxy::Nginx | Proxy::NginxHalfClose => {
                 command.arg("-e").arg("stderr").arg("-p").arg(directory.path()).arg("-c").arg(&path)
             }
             Proxy::Envoy => {

@@ -38,7 +38,8 @@ impl BoundListener {
     /// Binds a listener.
     pub fn bind(desired: DesiredListener, workers: usize, bind: &BindFn) -> io::Result<Self> {
         let sockets = bind(desired.address, workers)?;
-        if sockets.len() == workers {
+        // A predecessor with more workers passes more sockets on.
+        if sockets.len() >= workers {
             Ok(Self { desired, sockets })
         } else {
             let given = sockets.len();

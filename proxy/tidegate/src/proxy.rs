@@ -226,7 +226,7 @@ impl Proxy {
             Self { handle, listeners: addresses, control, workers, meeting: None, taken_back: None };
         let (meeting, own_predecessor) = match takeover {
             None => (meeting, None),
-            Some(takeover) => match takeover.run(&shared, &kept, worker_count, &bind)? {
+            Some(takeover) => match takeover.run(&shared, &kept, worker_count, &bind, &inherited)? {
                 Taken::Whole { doors, meeting, predecessor } => {
                     admin.open(doors, &shared)?;
                     if let Some(predecessor) = &predecessor {

@@ -11,7 +11,11 @@ use tidegate_sys::listen::{ListenError, listen_group, share_inherited};
 /// Sockets that the process was started with, by address. An inherited socket is used instead of binding, and shared
 /// by all workers; nothing is bound beside it.
 #[derive(Debug, Default)]
-pub(crate) struct Inherited(Mutex<Vec<(SocketAddr, TcpListener)>>);
+pub(crate) struct Inherited {
+    sockets: Mutex<Vec<(SocketAddr, TcpListener)>>,
+    /// Of a predecessor's listeners that no configuration names: Services may ask for them.
+    passed_on: Mutex<Vec<(SocketAddr, Vec<TcpListener>)>>,
+}
 
 impl Inherited {
     /// Takes over the sockets that LISTEN_FDS names. Others than TCP listeners are left alone, with a warning.
@@ -32,12 +36,22 @@ impl Inherited {
                 }
             }
         }
-        Self(Mutex::new(sockets))
+        Self { sockets: Mutex::new(sockets), passed_on: Mutex::default() }
     }
 
     /// One listening socket per worker for an address.
     pub(crate) fn listen(&self, address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-        let sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut passed_on = self.passed_on.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = passed_on.iter().position(|(known, _)| *known == address) {
+            let (_, mut sockets) = passed_on.swap_remove(at);
+            let had = sockets.len();
+            for at in had..workers {
+                sockets.push(sockets[at % had].try_clone()?);
+            }
+            return Ok(sockets);
+        }
+        drop(passed_on);
+        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, listener)) = sockets.iter().find(|(inherited, _)| *inherited == address) {
             tracing::info!(%address, "using the inherited socket");
             return share_inherited(listener, workers);
@@ -47,9 +61,14 @@ impl Inherited {
             .map_err(|error: ListenError| io::Error::new(error.source.kind(), error))
     }
 
+    /// Keeps a predecessor's sockets for listeners that are asked for later.
+    pub(crate) fn keep(&self, sockets: Vec<(SocketAddr, Vec<TcpListener>)>) {
+        *self.passed_on.lock().unwrap_or_else(PoisonError::into_inner) = sockets;
+    }
+
     /// Says which inherited sockets no listener uses: the service manager would queue connections there for ever.
     pub(crate) fn warn_of_unused(&self, used: &[SocketAddr]) {
-        let sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         for (address, _) in sockets.iter().filter(|(address, _)| !used.contains(address)) {
             tracing::warn!(%address, "an inherited socket matches no listener's address; nobody accepts on it");
         }

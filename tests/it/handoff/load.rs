@@ -95,6 +95,28 @@ fn twenty_handoffs_in_a_row_refuse_nobody() {
     flow.exchange(b"the same flow");
 }
 
+/// Many flows, in bulk: all move, and none is frozen for long. `TIDEGATE_HANDOFF_FLOWS` sets how many; the figures are in
+/// the predecessor's log, which is printed.
+#[test]
+fn many_flows_move() {
+    let count =
+        std::env::var("TIDEGATE_HANDOFF_FLOWS").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
+    tidegate_tests::support::Process::raise_own_descriptor_limit();
+    let endpoint = Endpoint::listen();
+    let proxy = setup().ready([&endpoint]).start();
+    let mut flows: Vec<_> = (0..count).map(|_| proxy.connect_to(&endpoint)).collect();
+    let mut successor = Successor::start(&proxy, &[]);
+    successor.wait_until_it_has_taken_over();
+    proxy.wait_for_log("handed over");
+    println!("{}", proxy.log().lines().find(|line| line.contains("handed over")).unwrap_or_default());
+    assert_eq!(proxy.metrics().total("tidegate_flows_taken_over_total"), count as u64);
+    assert_eq!(proxy.endpoint(&endpoint).unwrap().flows, count as u64);
+    for (client, served) in &mut flows {
+        client.send(b"still here");
+        served.expect(b"still here");
+    }
+}
+
 /// R2: worker counts differ, both ways: no socket's queue is lost.
 #[test]
 fn worker_counts_may_differ() {

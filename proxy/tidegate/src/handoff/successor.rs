@@ -7,12 +7,12 @@ use std::{
     collections::VecDeque,
     net::TcpListener,
     os::fd::OwnedFd,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
-use tidegate_config::{Configuration, Handoff};
+use tidegate_config::{Configuration, Handoff, Source};
 use tidegate_control::{BindFn, BoundListener, DesiredListener};
 use tidegate_handoff::{
     Channel, ChannelError, Message, Received,
@@ -25,6 +25,7 @@ use super::{STEP, asker, fault, meeting};
 use crate::{
     admin::Doors,
     proxy::{Shared, desired_listeners},
+    sockets::Inherited,
 };
 
 /// How long the predecessor may be silent before it is said that it is.
@@ -107,6 +108,7 @@ impl Takeover {
         configuration: &Configuration,
         workers: usize,
         bind: &BindFn,
+        inherited: &Arc<Inherited>,
     ) -> anyhow::Result<Taken> {
         let ask = asker()?;
         let timeout = self.handoff.timeout;
@@ -119,7 +121,11 @@ impl Takeover {
         self.channel.say(&Message::Ready, STEP)?;
         let desired = desired_listeners(configuration);
         let (bound, facts) = match self.hear_listeners() {
-            Ok((listeners, facts)) => (adopt(desired, listeners, workers, bind), facts),
+            Ok((mut listeners, facts)) => {
+                let adopted = adopt(desired, &mut listeners, workers, bind);
+                keep_for_services(configuration, listeners, inherited);
+                (adopted, facts)
+            }
             Err(ChannelError::Ended) => {
                 tracing::warn!("the running process ended before it gave anything up; starting without it");
                 let bind = |listener: &DesiredListener| BoundListener::bind(listener.clone(), workers, bind);
@@ -301,10 +307,27 @@ fn other(why: String) -> ChannelError {
     ChannelError::Io(std::io::Error::other(why))
 }
 
+/// Services ask for their listeners once this process is ready. What none asks for is closed after a while.
+fn keep_for_services(configuration: &Configuration, rest: Vec<PassedOn>, inherited: &Arc<Inherited>) {
+    if !matches!(configuration.source, Some(Source::Kubernetes(_))) || rest.is_empty() {
+        return;
+    }
+    inherited.keep(rest.into_iter().map(|(facts, sockets)| (facts.address, sockets)).collect());
+    let inherited = Arc::clone(inherited);
+    let forget = move || {
+        std::thread::sleep(SILENCE);
+        inherited.keep(Vec::new());
+    };
+    // Without the thread they stay open, and whoever connects there waits.
+    if let Err(error) = std::thread::Builder::new().name("forget".to_owned()).spawn(forget) {
+        tracing::warn!(%error, "listeners that no Service asks for stay open");
+    }
+}
+
 /// The listeners that are wanted, with sockets of the predecessor's where it has that address, else with new ones.
 fn adopt(
     desired: Vec<DesiredListener>,
-    mut passed_on: Vec<PassedOn>,
+    passed_on: &mut Vec<PassedOn>,
     workers: usize,
     bind: &BindFn,
 ) -> anyhow::Result<Vec<BoundListener>> {
@@ -316,7 +339,7 @@ fn adopt(
     };
     let mut bound = Vec::new();
     for desired in desired {
-        let name = std::sync::Arc::clone(&desired.name);
+        let name = Arc::clone(&desired.name);
         let listener = match find(&desired) {
             // Fewer sockets than workers: some share one. More: some workers have several.
             Some(mut sockets) => {

@@ -1,4 +1,4 @@
-use alloc::{boxed::Box, vec, vec::Vec};
+use alloc::{vec, vec::Vec};
 
 use crate::{
     DrainRecord, Event, FlowEnd, Notice, Output, ServiceSettings, WhenNoneReady,
@@ -9,9 +9,9 @@ fn says(conditions: crate::Conditions) -> crate::Slice {
     slice("a", vec![endpoint("p1", "10.0.0.1", conditions)])
 }
 
-fn records(world: &mut World) -> Vec<Box<DrainRecord>> {
+fn records(world: &mut World) -> Vec<DrainRecord> {
     let record = |output: Output| match output {
-        Output::Notice(Notice::Drained { record } | Notice::DrainUndone { record }) => Some(record),
+        Output::Notice(Notice::Drained { record } | Notice::DrainUndone { record }) => Some(*record),
         _ => None,
     };
     core::mem::take(&mut world.outputs).into_iter().filter_map(record).collect()

@@ -10,8 +10,8 @@ use super::*;
 use crate::rig::Rig;
 
 /// Nobody stops to serve.
-fn for_ever() -> tokio::sync::watch::Receiver<()> {
-    let (serving, served) = tokio::sync::watch::channel(());
+fn for_ever() -> watch::Receiver<()> {
+    let (serving, served) = watch::channel(());
     std::mem::forget(serving);
     served
 }

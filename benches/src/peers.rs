@@ -1,4 +1,4 @@
-//! The proxies: which there are and what their rows are called. [`find`] says where they are, `configuration` how
+//! The proxies: which there are and what their rows are called. `find` says where they are, `configuration` how
 //! they are set up, `running` how they are started and ended.
 
 mod configuration;

@@ -200,9 +200,12 @@ async fn an_outage_tells_nothing_and_the_watch_goes_on_after_it() {
     let back = rig.expect("watch resourceVersion=15").await;
     rig.nothing_told();
     assert!(matches!(&slices(&rig).state, WatchState::Failing(why) if why.contains("etcd is away")));
-    back.stream().await.say("MODIFIED", "a", 16).await;
+    // Kept until the end: a stream that is dropped is a watch that was cut.
+    let mut back = back.stream().await;
+    back.say("MODIFIED", "a", 16).await;
     assert_eq!(rig.change().await, "+a 16");
     assert_eq!(slices(&rig).state, WatchState::Following);
+    drop(back);
 }
 
 /// B6.

@@ -38,6 +38,15 @@ pub(super) struct Drain {
     pub(super) drained: Option<Timestamp>,
 }
 
+impl Drain {
+    /// Counts a flow in that was there when the drain began, though nobody here knew of it.
+    pub(super) fn count_in(&mut self) {
+        self.flows_at_start += 1;
+        self.to_record += 1;
+        self.drained = None;
+    }
+}
+
 /// An endpoint, present or gone.
 #[derive(Debug)]
 pub(super) struct Entry {

@@ -41,8 +41,7 @@ impl Table {
         let permit = Permit::pinned(&entry.endpoint);
         if let Some(drain) = &mut entry.drain {
             // It was there when the drain began, in the other process, and the drain is not over.
-            drain.flows_at_start += 1;
-            drain.drained = None;
+            drain.count_in();
             // Workers forget the plan of an endpoint without flows.
             entry.planned = None;
             self.touched.entry(port.clone()).or_default().choice = true;

@@ -1,8 +1,8 @@
 use alloc::{vec, vec::Vec};
 
 use crate::{
-    DrainRecord, Event, FlowEnd, Notice, Output, ServiceSettings, WhenNoneReady,
-    sample::{LEAVING, NOT_READY, READY, World, endpoint, slice},
+    DrainRecord, EndpointIdentity, Event, FlowEnd, Notice, Output, ServiceSettings, WhenNoneReady,
+    sample::{LEAVING, NOT_READY, READY, World, endpoint, slice, web},
 };
 
 fn says(conditions: crate::Conditions) -> crate::Slice {
@@ -100,4 +100,23 @@ fn flows_of_the_last_resort_are_counted_as_later_ones() {
     world.tell(Event::EndpointEmptied(id));
     let record = &records(&mut world)[0];
     assert_eq!((record.flows_at_start, record.flows_after_start()), (1, 1));
+}
+
+/// R4: flows that come from a predecessor were there when the drain began, and are none that came after it.
+#[test]
+fn flows_from_another_process_are_in_the_record_from_its_start() {
+    let mut world = World::listed(vec![says(LEAVING)]);
+    let drained = records(&mut world);
+    assert_eq!(drained[0].flows_at_start, 0, "nobody is there yet");
+    let address = "10.0.0.1:80".parse().unwrap();
+    let identity = EndpointIdentity { pod_uid: Some("p1".into()), address };
+    let flows: Vec<_> = (0..2).map(|_| world.table.pin(&web(), identity.clone(), world.now)).collect();
+    world.poll();
+    let id = flows[0].endpoint().id();
+    for flow in flows {
+        let _ = flow.end(FlowEnd::Client);
+    }
+    world.tell(Event::EndpointEmptied(id));
+    let record = &records(&mut world)[0];
+    assert_eq!((record.flows_at_start, record.flows_after_start()), (2, 0), "{record:?}");
 }

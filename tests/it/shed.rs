@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tidegate_tests::support::{Connection, Endpoint, Proxy, Slice, until};
+use tidegate_tests::support::{Connection, Endpoint, Proxy, Slice, SliceEndpoint, until};
 
 use crate::setup;
 
@@ -172,4 +172,30 @@ fn an_operators_deadline_sheds_too() {
     let output = proxy.command(&["drain", "default/web", &first.to_string(), "--deadline", "soon"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("90s or 10m"), "{output:?}");
+}
+
+/// A flow that came as a last resort, when the endpoint had none any more, has the drain's deadline too.
+#[test]
+fn a_flow_of_the_last_resort_has_the_deadline_too() {
+    let endpoints = Endpoint::greeting_group(2);
+    let drain = json!({"deadline": "2s", "window": "1s", "quiet": "20ms"});
+    let settings = json!({"drain": drain, "whenNoneReady": "servingTerminating"});
+    let proxy = setup().web(settings).ready([&endpoints[0]]).start();
+    let leaving = |other: SliceEndpoint| {
+        let slice = Slice::named("web-1").with_port(endpoints[0].address().port());
+        proxy.write_slice(&slice.with(endpoints[0].in_slice().terminating()).with(other));
+    };
+    leaving(endpoints[1].in_slice().not_ready());
+    let drained =
+        || proxy.endpoint(&endpoints[0]).unwrap().drain.is_some_and(|drain| drain.drained.is_some());
+    until("it is drained", drained);
+    // Longer than a worker takes to look at its plans.
+    let began = Instant::now();
+    until("workers have looked", || began.elapsed() > Duration::from_millis(200));
+    let (mut flow, endpoint) = proxy.connect_greeted();
+    assert_eq!(endpoint, endpoints[0].address());
+    leaving(endpoints[1].in_slice().ready());
+    flow.expect_end();
+    drop(flow);
+    until("it is counted as shed", || proxy.terminated("shed", "data") == 1);
 }

@@ -121,8 +121,7 @@ impl Drains {
         let now = worker.now();
         let snapshot = worker.snapshot.load();
         let mut draining = self.draining.borrow_mut();
-        // Whoever has no flows left anywhere needs no plan.
-        draining.retain(|draining| draining.is_closed() && draining.endpoint.admission().flows() > 0);
+        draining.retain(Draining::needs_a_plan);
         let mut flows: BTreeMap<ServiceId, (u64, u64)> = BTreeMap::new();
         for draining in &*draining {
             let (own, all) = flows.entry(draining.service).or_default();
@@ -175,9 +174,14 @@ impl Drains {
 }
 
 impl Draining {
-    /// It takes no new flows. Where it does, the end of the plan is on its way.
-    fn is_closed(&self) -> bool {
-        self.endpoint.admission().mode() != AdmissionMode::Open
+    /// It has flows, or may get some as a last resort. Where it is open, the end of the plan is on its way.
+    fn needs_a_plan(&self) -> bool {
+        let admission = self.endpoint.admission();
+        match admission.mode() {
+            AdmissionMode::Open => false,
+            AdmissionMode::LastResort => true,
+            AdmissionMode::Closed => admission.flows() > 0,
+        }
     }
 
     /// Whoever reconnects finds a ready endpoint.

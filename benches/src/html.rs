@@ -10,6 +10,7 @@ mod tables;
 
 use self::mark_up::{number, text};
 use self::plot::{Bar, Point};
+use crate::peers::Proxy;
 use crate::report::{Ratio, Report, Row, Table};
 use crate::rollout;
 
@@ -97,19 +98,9 @@ fn summary(report: &Report) -> String {
 /// What became of flows while endpoints were replaced.
 fn rollouts(report: &Report) -> String {
     let Some(first) = report.rollouts.first() else { return String::new() };
-    let faults: String = report
-        .rollouts
-        .iter()
-        .flat_map(|outcome| outcome.words.iter().chain(&outcome.faults).map(move |words| (outcome, words)))
-        .map(|(outcome, words)| {
-            format!("<li><strong>{}</strong> {}</li>\n", text(&outcome.proxy.to_string()), text(words))
-        })
-        .collect();
-    let faults = if faults.is_empty() {
-        faults
-    } else {
-        format!("<h3>What went wrong</h3>\n<ul class=\"faults\">\n{faults}</ul>\n")
-    };
+    let faults = faults(report.rollouts.iter().flat_map(|outcome| {
+        outcome.words.iter().chain(&outcome.faults).map(move |words| (outcome.proxy, words))
+    }));
     format!(
         "<section id=\"rollout\">\n<h2>Endpoints replaced under load</h2>\n<p class=\"note\">{}</p>\n{}{faults}</section>\n",
         text(&rollout::title(first)),
@@ -136,19 +127,7 @@ fn figure(index: usize, table: &Table) -> String {
     if table.rows.iter().any(|row| row.is_valid() && row.p50().is_some()) {
         plots += &plot::latencies(&format!("{id}-latency"), table);
     }
-    let faults: String = table
-        .rows
-        .iter()
-        .flat_map(|row| row.faults().map(move |fault| (row, fault)))
-        .map(|(row, fault)| {
-            format!("<li><strong>{}</strong> {}</li>\n", text(&row.proxy.to_string()), text(fault))
-        })
-        .collect();
-    let faults = if faults.is_empty() {
-        faults
-    } else {
-        format!("<h3>What went wrong</h3>\n<ul class=\"faults\">\n{faults}</ul>\n")
-    };
+    let faults = faults(table.rows.iter().flat_map(|row| row.faults().map(move |fault| (row.proxy, fault))));
     format!(
         "<section id=\"{id}\">\n<h2>{title}</h2>\n<p class=\"note\">Workload <code>{workload}</code></p>\n<figure>\n\
          {plots}</figure>\n{rows}{faults}</section>\n",
@@ -156,6 +135,19 @@ fn figure(index: usize, table: &Table) -> String {
         workload = text(&table.workload),
         rows = tables::rows(table),
     )
+}
+
+/// What went wrong, and with which proxy; nothing where nothing did.
+fn faults(all: impl Iterator<Item = (Proxy, impl AsRef<str>)>) -> String {
+    let items: String = all
+        .map(|(proxy, words)| {
+            format!("<li><strong>{}</strong> {}</li>\n", text(&proxy.to_string()), text(words.as_ref()))
+        })
+        .collect();
+    if items.is_empty() {
+        return items;
+    }
+    format!("<h3>What went wrong</h3>\n<ul class=\"faults\">\n{items}</ul>\n")
 }
 
 /// A bar for each row; an invalid one has no length.
@@ -166,7 +158,7 @@ fn bars(table: &Table, values: impl Fn(&Row) -> (Vec<f64>, &'static str)) -> Vec
         let spread = crate::report::Spread::of(readings.iter().copied());
         Bar {
             name: row.proxy.to_string(),
-            is_ours: row.proxy == crate::peers::Proxy::Tidegate,
+            is_ours: row.proxy == Proxy::Tidegate,
             beside: spread.map(|spread| number(spread.median)).unwrap_or_default(),
             mark,
             readings,

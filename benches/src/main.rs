@@ -7,6 +7,7 @@
 //! Nothing here knows how a proxy works: [`peers`] starts and stops them, [`workload`] is what is measured, [`load`]
 //! the client side, [`endpoints`] the other side, [`compare::run`] the order of things, [`report`] the result.
 
+mod child;
 mod cli;
 mod compare;
 mod cores;

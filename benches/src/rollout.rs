@@ -55,7 +55,6 @@
 //! On loopback a pod that is gone refuses at once; in a network its address drops packets silently, and a proxy that is
 //! late costs its clients seconds. There are no health checks, because every endpoint is well until its end.
 
-mod child;
 mod client;
 mod deployment;
 mod endpoint;
@@ -73,13 +72,13 @@ use anyhow::{Context, bail};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use self::child::Started;
 use self::client::Clients;
 use self::deployment::Deployment;
 use self::endpoint::{Endpoint, Phase, Pod};
 use self::operator::{Envoy, Haproxy, Nginx, Operator, Setting, Start, Tidegate};
 use self::outcome::Seen;
 use self::processes::{Look, Most, look};
+use crate::child::Started;
 use crate::cores::Cores;
 use crate::peers::Proxy;
 
@@ -135,7 +134,7 @@ async fn through<O: Start>(
     let setting = Setting { listener, directory: directory.path() };
     let pods: Vec<Pod> = endpoints.iter().map(|endpoint| endpoint.pod).collect();
     let mut operator = O::prepare(&setting, &pods, &mut command)?;
-    let child = Started::start(command, listener, directory.path(), cores).await?;
+    let child = Started::start(proxy, command, &[listener], directory.path(), cores).await?;
     let run = Run { proxy, plan, epoch, address: listener, pid: child.pid() };
     let mut outcome = run.measure(&mut endpoints, &mut operator).await?;
     if !outcome.is_valid() && !child.output().is_empty() {

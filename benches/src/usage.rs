@@ -1,4 +1,6 @@
 //! What a process and all its children have used so far, from `/proc`; for the whole machine see [`machine`].
+//!
+//! Processor time includes processes that have ended and were waited for: what old workers did counts as well.
 
 pub(crate) mod machine;
 
@@ -14,7 +16,12 @@ use anyhow::{Context, bail};
 ///
 /// When `root` is gone: then there is nothing to compare.
 pub(crate) fn cpu(root: u32) -> anyhow::Result<Duration> {
-    Ok(ticks(processes(root)?.iter().map(|stat| stat.ticks).sum::<u64>()))
+    Ok(time(&processes(root)?))
+}
+
+/// Processor time, user and system, of these processes.
+pub(crate) fn time(processes: &[Stat]) -> Duration {
+    ticks(processes.iter().map(|stat| stat.ticks).sum::<u64>())
 }
 
 /// The time of so many of the kernel's ticks.
@@ -46,11 +53,11 @@ fn resident_kib(status: &str) -> Option<u64> {
 
 /// The fields of `/proc/PID/stat` that count.
 #[derive(Debug, PartialEq)]
-struct Stat {
-    pid: u32,
+pub(crate) struct Stat {
+    pub(crate) pid: u32,
     state: char,
     parent: u32,
-    /// utime + stime: all threads, ended ones too.
+    /// utime, stime, cutime, cstime: all threads, ended ones too, and children that it has waited for.
     ticks: u64,
 }
 
@@ -65,13 +72,22 @@ impl Stat {
             pid,
             state: fields.first()?.chars().next()?,
             parent: u32::try_from(number(1)?).ok()?,
-            ticks: number(11)? + number(12)?,
+            ticks: number(11)? + number(12)? + number(13)? + number(14)?,
         })
+    }
+
+    /// It is no corpse that waits for its parent.
+    pub(crate) fn runs(&self) -> bool {
+        self.state != 'Z' && self.state != 'X'
     }
 }
 
 /// `root` and its descendants.
-fn processes(root: u32) -> anyhow::Result<Vec<Stat>> {
+///
+/// # Errors
+///
+/// When `root` is gone.
+pub(crate) fn processes(root: u32) -> anyhow::Result<Vec<Stat>> {
     let mut rest: Vec<Stat> = fs::read_dir("/proc")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
         .filter_map(|pid| Stat::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
@@ -88,7 +104,7 @@ fn processes(root: u32) -> anyhow::Result<Vec<Stat>> {
         found.extend(new);
         rest = other;
     }
-    if !found.iter().any(|stat| stat.pid == root && stat.state != 'Z') {
+    if !found.iter().any(|stat| stat.pid == root && stat.runs()) {
         bail!("process {root} is gone");
     }
     Ok(found)
@@ -100,8 +116,8 @@ mod tests {
 
     #[test]
     fn reads_a_stat_whose_name_holds_spaces_and_parentheses() {
-        let text = "42 (a ) b) S 7 42 42 0 -1 4194304 100 0 0 0 30 12 5 5 20 0 1 0 1 1 1";
-        assert_eq!(Stat::parse(text), Some(Stat { pid: 42, state: 'S', parent: 7, ticks: 42 }));
+        let text = "42 (a ) b) S 7 42 42 0 -1 4194304 100 0 0 0 30 12 5 2 20 0 1 0 1 1 1";
+        assert_eq!(Stat::parse(text), Some(Stat { pid: 42, state: 'S', parent: 7, ticks: 49 }));
         assert_eq!(Stat::parse("42 (x"), None);
     }
 

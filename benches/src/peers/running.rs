@@ -1,36 +1,25 @@
-//! A proxy that runs: started on its core, ended with everything it started.
+//! A proxy that runs, in front of the endpoints it was given.
 
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitStatus;
 
-use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use anyhow::Context;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
 use super::configuration::{Setting, configuration};
 use super::{Peer, Proxy};
-use crate::cores::{self, Cores};
+use crate::child::Started;
+use crate::cores::Cores;
 
-/// How long a proxy may take until it accepts.
-const START: Duration = Duration::from_secs(10);
-
-/// Lines of a proxy's output that are shown when something is wrong.
-const LINES: usize = 20;
-
-/// How long an end may take that has begun.
-const END: Duration = Duration::from_secs(1);
-
-/// A started proxy. Dropping it ends its processes, and only those: they are a process group of their own.
+/// A started proxy.
 #[derive(Debug)]
 pub(crate) struct Running {
-    child: Child,
+    started: Started,
     listeners: Vec<SocketAddr>,
-    directory: TempDir,
-    proxy: Proxy,
+    /// What it was started from; gone when it has ended.
+    _directory: TempDir,
 }
 
 /// What a proxy is started with, besides what is before and behind it.
@@ -68,7 +57,6 @@ impl Running {
         };
         let path = directory.path().join("configuration.yaml");
         fs::write(&path, configuration(peer.proxy, &setting))?;
-        let output = File::create(directory.path().join("output"))?;
 
         let mut command = peer.command().context("there is no proxy to start")?;
         match peer.proxy {
@@ -89,16 +77,8 @@ impl Running {
             }
             _ => command.arg("-db").arg("-f").arg(&path),
         };
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
-
-        // A child inherits the cores of the thread that starts it.
-        cores::pin(&cores.proxy)?;
-        let child = command.spawn();
-        cores::pin(&[cores.load])?;
-        let child = child.with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        let mut running = Self { child, listeners, directory, proxy: peer.proxy };
-        running.accepts().await?;
-        Ok(running)
+        let started = Started::start(peer.proxy, command, &listeners, directory.path(), cores).await?;
+        Ok(Self { started, listeners, _directory: directory })
     }
 
     /// Where it accepts.
@@ -108,65 +88,22 @@ impl Running {
 
     /// Its first process.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.started.pid()
     }
 
     /// The last lines that it has printed.
     pub(crate) fn output(&self) -> String {
-        let bytes = fs::read(self.directory.path().join("output")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(LINES)..].join("\n")
+        self.started.output()
     }
 
     /// How it ended, if it did.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().ok().flatten()
+        self.started.ended()
     }
 
-    /// How it ended, after what looks like an end: the last thread may be gone a moment after the first.
+    /// How it ended, after what looks like an end.
     pub(crate) async fn end(&mut self) -> Option<ExitStatus> {
-        let until = Instant::now() + END;
-        while self.ended().is_none() && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        self.ended()
-    }
-
-    /// Waits until every listener accepts.
-    async fn accepts(&mut self) -> anyhow::Result<()> {
-        let until = Instant::now() + START;
-        for address in self.listeners.clone() {
-            loop {
-                if let Some(status) = self.ended() {
-                    bail!("{} does not start: {status}; its output:\n{}", self.proxy, self.output());
-                }
-                if TcpStream::connect(address).is_ok() {
-                    break;
-                }
-                if Instant::now() >= until {
-                    bail!(
-                        "{} does not accept on {address} after {START:?}; its output:\n{}",
-                        self.proxy,
-                        self.output()
-                    );
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Nothing of how a proxy ends is measured here, so it ends at once. While the first process has not been
-        // waited for, its number, which is the group's, cannot belong to anybody else.
-        let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else { return };
-        if let Ok(None) = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-        let _ = self.child.wait();
+        self.started.end().await
     }
 }
 

@@ -64,7 +64,8 @@ async fn a_proxy_that_resets_flows_when_their_endpoint_terminates_is_seen() {
     let outcome = outcome_of(Behaviour::ResetsFlows, SHORT).await;
     assert!(outcome.fitting.broken > 0, "{:?}", outcome.fitting);
     assert!(outcome.words.iter().any(|words| words.contains("terminating for")), "{:?}", outcome.words);
-    assert_eq!((outcome.refused(), outcome.misplaced.late), (0, 0), "{:?}", outcome.words);
+    // A flow that is reset ahead of its first reply counts as refused, so that figure may be anything.
+    assert_eq!(outcome.misplaced.late, 0, "{:?}", outcome.words);
 }
 
 #[tokio::test]

@@ -40,20 +40,16 @@ impl DrainPlan {
 
     /// When the last flow is to be shed.
     pub fn last_shed(&self) -> Timestamp {
-        let lead = LEAD.min(self.window() / LEAD_SHARE);
-        Timestamp::from_nanos(nanos(self.deadline.since(Timestamp::default())).saturating_sub(nanos(lead)))
+        self.deadline.before(LEAD.min(self.window() / LEAD_SHARE))
     }
 
     /// When shedding begins, where `flows` have to be shed in the service: at the window's beginning, or earlier
     /// where the cap could not empty it in that time. Never before the drain.
     pub fn begins(&self, flows: u64) -> Timestamp {
-        let end = self.last_shed();
-        let configured =
-            nanos(self.deadline.since(Timestamp::default())).saturating_sub(nanos(self.window()));
+        let configured = self.deadline.before(self.window());
         let needed = u128::from(flows) * 1_000_000_000 / u128::from(self.max_per_second.max(1));
-        let needed = u64::try_from(needed).unwrap_or(u64::MAX);
-        let begins = configured.min(end.as_nanos().saturating_sub(needed));
-        Timestamp::from_nanos(begins).max(self.began)
+        let needed = Duration::from_nanos(u64::try_from(needed).unwrap_or(u64::MAX));
+        configured.min(self.last_shed().before(needed)).max(self.began)
     }
 }
 

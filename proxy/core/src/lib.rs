@@ -17,6 +17,7 @@ pub mod command;
 pub mod conditions;
 pub mod endpoint;
 pub mod event;
+pub mod gate;
 pub mod name;
 pub mod output;
 pub mod pick;
@@ -39,6 +40,7 @@ pub use command::{FlowId, FlowRow, FlowState, ListenerId, ListenerSpec, WorkerCo
 pub use conditions::Conditions;
 pub use endpoint::{AdminState, Endpoint, EndpointId, EndpointIdentity, OperatorRequest};
 pub use event::{EndpointSelector, Event, FixedEndpoint, ServiceConfig};
+pub use gate::{Gate, GateFacts, GateOutcome, GatePhase, Judgement, PeerState};
 pub use name::{PortName, ServiceName, ServicePort, SliceName};
 pub use output::{Notice, Output};
 pub use pick::{FlowKey, PickState, Refusal};

@@ -7,14 +7,15 @@
 //!
 //! Inside: `slices` keeps what sources said, `join` makes a list of it (`source`: or configuration has one), `service`
 //! gives the list its identities, `touch` remembers what to look at, `eligible` chooses, `publish` acts, `drain` counts
-//! down, `deadline` says until when, `operators` keeps requests, `configure` says which services there are, `pinned` takes flows
-//! in from another process, `view` is for people.
+//! down, `deadline` says until when, `operators` keeps requests, `gate` says what pods wait for, `configure` says which
+//! services there are, `pinned` takes flows in from another process, `view` is for people.
 
 mod configure;
 mod deadline;
 mod drain;
 mod eligible;
 mod entry;
+mod gate;
 mod join;
 mod numbers;
 mod operators;
@@ -34,15 +35,19 @@ use alloc::{
     vec::Vec,
 };
 
-pub use self::view::{DrainView, EndpointView, ServiceView};
 use self::{
     deadline::PodDeadlines,
     eligible::Place,
+    gate::Gates,
     numbers::Numbers,
     operators::Operators,
     service::Service,
     slices::{Arrived, Slices, ignored},
     touch::Touch,
+};
+pub use self::{
+    gate::{GateEndpoint, GateView, Instance},
+    view::{DrainView, EndpointView, ServiceView},
 };
 use crate::{
     endpoint::{Endpoint, EndpointId, OperatorRequest},
@@ -70,6 +75,7 @@ pub struct Table {
     shadowed: BTreeSet<ServiceName>,
     operators: Operators,
     pod_deadlines: PodDeadlines,
+    gates: Gates,
     numbers: Numbers,
     touched: BTreeMap<ServicePort, Touch>,
     snapshot: Arc<Snapshot>,
@@ -90,6 +96,7 @@ impl Table {
             shadowed: BTreeSet::new(),
             operators: Operators::default(),
             pod_deadlines: PodDeadlines::default(),
+            gates: Gates::default(),
             numbers: Numbers::default(),
             touched: BTreeMap::new(),
             snapshot: Arc::default(),

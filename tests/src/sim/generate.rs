@@ -189,6 +189,12 @@ impl Generator {
         }
     }
 
+    /// The pod of a known endpoint.
+    pub(super) fn pod_uid(&mut self, model: &Model) -> Option<Arc<str>> {
+        let slice = self.known_slice(model)?;
+        slice.endpoints.get(self.rng.below(slice.endpoints.len().max(1)))?.pod_uid.clone()
+    }
+
     /// When the pod of a known endpoint is killed, or that it is gone.
     fn pod(&mut self, model: &Model, now: Timestamp) -> Option<Event> {
         let slice = self.known_slice(model)?;

@@ -21,6 +21,8 @@ pub(super) struct Model {
     pub(super) configs: BTreeMap<ServicePort, ServiceConfig>,
     pub(super) slices: BTreeMap<SliceName, Slice>,
     pub(super) synced: bool,
+    /// Pods that wait at a gate.
+    pub(super) gates: BTreeSet<Arc<str>>,
     zone: Option<Arc<str>>,
     node: Option<Arc<str>>,
     requests: Vec<(EndpointSelector, AdminState, String)>,
@@ -136,16 +138,26 @@ impl Model {
         for (address, (known, pod)) in &mut present {
             let operator = self.operator_drains(port, *address, pod.as_deref());
             let Conditions { ready, serving, terminating } = known.conditions;
-            known.drains = operator || (terminating && !ready);
+            let is_waiting = known.uid.as_ref().is_some_and(|uid| self.gates.contains(uid));
+            let gate = is_waiting && terminating && ready;
+            known.drains = operator || gate || (terminating && !ready);
             known.mode = match () {
-                () if operator => AdmissionMode::Closed,
+                () if operator || gate => AdmissionMode::Closed,
                 () if ready => AdmissionMode::Open,
                 () if serving && terminating && last_resort => AdmissionMode::LastResort,
                 () => AdmissionMode::Closed,
             };
         }
-        let present: BTreeMap<_, _> =
+        let mut present: BTreeMap<_, _> =
             present.into_iter().map(|(address, (known, _))| (address, known)).collect();
+        if present.values().any(|known| known.mode == AdmissionMode::Open) {
+            let is_waiting = |known: &Known| known.uid.as_ref().is_some_and(|uid| self.gates.contains(uid));
+            for known in present.values_mut() {
+                if known.mode == AdmissionMode::LastResort && is_waiting(known) {
+                    known.mode = AdmissionMode::Closed;
+                }
+            }
+        }
         Some(self.choose(config, present, ambiguous))
     }
 

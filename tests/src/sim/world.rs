@@ -15,6 +15,7 @@ use tidegate_core::{
 };
 
 use super::{
+    gates,
     generate::Generator,
     model::{Expected, Model},
 };
@@ -27,9 +28,9 @@ struct Worker {
 }
 
 /// A flow: its permit, and the endpoint it had from the start.
-struct Flow {
+pub(super) struct Flow {
     permit: Permit,
-    endpoint: Arc<Endpoint>,
+    pub(super) endpoint: Arc<Endpoint>,
 }
 
 /// What a history came by: a simulation that never gets there shows nothing.
@@ -46,10 +47,12 @@ pub(super) struct Seen {
     narrowed_by_hints: u64,
     pub(super) earlier_deadlines: u64,
     pub(super) records_with_flows: u64,
+    pub(super) gates_opened: u64,
+    pub(super) flows_at_gates: u64,
 }
 
 impl Seen {
-    fn counts(&mut self) -> [&mut u64; 11] {
+    fn counts(&mut self) -> [&mut u64; 13] {
         [
             &mut self.flows,
             &mut self.last_resort_flows,
@@ -62,6 +65,8 @@ impl Seen {
             &mut self.narrowed_by_hints,
             &mut self.earlier_deadlines,
             &mut self.records_with_flows,
+            &mut self.gates_opened,
+            &mut self.flows_at_gates,
         ]
     }
 
@@ -80,13 +85,15 @@ impl Seen {
 
 /// Everything in a simulation.
 pub(super) struct World {
-    generator: Generator,
-    model: Model,
-    table: Table,
+    pub(super) generator: Generator,
+    pub(super) model: Model,
+    pub(super) table: Table,
     now: Timestamp,
     published: Arc<Snapshot>,
     workers: Vec<Worker>,
-    flows: Vec<Flow>,
+    pub(super) flows: Vec<Flow>,
+    /// Pods at gates; whether one could be told that nothing is left.
+    pub(super) gates: BTreeMap<Arc<str>, bool>,
     slots: BTreeMap<ServicePort, ServiceId>,
     /// What workers were told last.
     pub(super) plans: BTreeMap<EndpointId, DrainPlan>,
@@ -105,6 +112,7 @@ impl World {
             published: Arc::default(),
             workers: (0..3).map(|_| Worker::default()).collect(),
             flows: Vec::new(),
+            gates: BTreeMap::new(),
             slots: BTreeMap::new(),
             plans: BTreeMap::new(),
             came_late: BTreeMap::new(),
@@ -121,7 +129,8 @@ impl World {
 
     /// One thing happens, and everything is checked.
     pub(super) fn step(&mut self) {
-        match self.generator.rng.below(20) {
+        match self.generator.rng.below(21) {
+            20 => self.ask_gate(),
             0..=6 => {
                 let facts = self.generator.facts(&self.model, self.now);
                 self.tell(facts);
@@ -201,7 +210,7 @@ impl World {
     }
 
     /// Takes all outputs; returns how many there were.
-    fn poll(&mut self) -> usize {
+    pub(super) fn poll(&mut self) -> usize {
         let mut outputs = 0;
         while let Some(output) = self.table.poll_output(self.now) {
             match &output {
@@ -246,6 +255,7 @@ impl World {
             match service.admit(&key, &tried, state, &mut self.generator.rng, self.now) {
                 Ok(permit) => {
                     let endpoint = Arc::clone(permit.endpoint());
+                    gates::check_entered(&self.gates, &mut self.seen, &endpoint);
                     if endpoint.admission().mode() != AdmissionMode::Open {
                         *self.came_late.entry(endpoint.id()).or_default() += 1;
                     }
@@ -324,6 +334,7 @@ impl World {
             assert_eq!(eligible, expected.eligible.keys().copied().collect(), "{port}");
         }
         self.check_flows(&views);
+        self.check_gates();
         self.check_plans(&views);
         self.look(&views);
     }

@@ -21,7 +21,7 @@ use crate::{
 pub(super) struct PodDeadlines(BTreeMap<Arc<str>, Timestamp>);
 
 impl PodDeadlines {
-    fn of(&self, entry: &Entry) -> Option<Timestamp> {
+    pub(super) fn of(&self, entry: &Entry) -> Option<Timestamp> {
         self.0.get(entry.endpoint.identity().pod_uid.as_ref()?).copied()
     }
 }

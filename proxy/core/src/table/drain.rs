@@ -1,7 +1,7 @@
 //! Drains: since when, why, how many flows are left, when the last one ended.
 //!
-//! A drain begins when an endpoint is terminating and not ready, or when an operator asks. Not being ready alone is
-//! no drain: it may come back any moment and nobody waits for its flows to end.
+//! A drain begins when an endpoint is terminating and not ready, or when an operator or a gate asks. Not being ready
+//! alone is no drain: it may come back any moment and nobody waits for its flows to end.
 
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 
@@ -20,15 +20,16 @@ use crate::{
 
 impl Entry {
     /// Begins, keeps or undoes the drain of an endpoint that is present, its admission being set already.
-    pub(super) fn judge_drain(&mut self, operator: Option<&OperatorRequest>, now: Timestamp) -> Vec<Notice> {
-        let why = match (self.facts.conditions.is_draining(), operator) {
-            (true, None) => Some(self.slice_says_terminating()),
-            (true, Some(request)) => {
-                Some(format!("{}, operator {}", self.slice_says_terminating(), request.by))
-            }
-            (false, Some(request)) => Some(format!("operator {}", request.by)),
-            (false, None) => None,
-        };
+    pub(super) fn judge_drain(
+        &mut self,
+        operator: Option<&OperatorRequest>,
+        by_gate: bool,
+        now: Timestamp,
+    ) -> Vec<Notice> {
+        let by_slice = self.facts.conditions.is_draining().then(|| self.slice_says_terminating());
+        let by_operator = operator.map(|request| format!("operator {}", request.by));
+        let by_gate = by_gate.then(|| String::from("gate"));
+        let why = [by_slice, by_operator, by_gate].into_iter().flatten().reduce(|a, b| format!("{a}, {b}"));
         match (why, self.drain.as_mut()) {
             (None, None) => Vec::new(),
             (None, Some(_)) => {

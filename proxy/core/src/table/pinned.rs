@@ -39,6 +39,7 @@ impl Table {
             }),
         };
         let permit = Permit::pinned(&entry.endpoint);
+        self.gates.found(&entry.endpoint);
         if let Some(drain) = &mut entry.drain {
             // It was there when the drain began, in the other process, and the drain is not over.
             drain.count_in();

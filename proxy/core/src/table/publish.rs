@@ -21,6 +21,7 @@ use super::{
     deadline::PodDeadlines,
     eligible::{Eligible, Place, mode},
     entry::{AtClose, Entry},
+    gate::Gates,
     operators::Operators,
     service::{Left, Service, Settled},
     touch::Touch,
@@ -48,7 +49,7 @@ impl Table {
             let Some(service) = self.services.get_mut(&port) else { continue };
             let outcome = service.settle(&touch, &mut self.numbers, now);
             if outcome.choice {
-                service.set_modes(&self.operators, &self.place);
+                service.set_modes(&self.operators, &self.gates, &self.place);
                 let published = service.next_snapshot(self.synced, &self.place, self.seed);
                 let slot = service.slot.0 as usize;
                 if next.len() <= slot {
@@ -79,6 +80,7 @@ impl Table {
         for (port, outcome) in settled {
             self.follow_up(&port, outcome, now);
         }
+        self.gates.forget(&self.services);
     }
 
     /// Drains, the gone and the back, and what operators are told: all after the fact.
@@ -96,7 +98,8 @@ impl Table {
         if settled.choice {
             for entry in service.present.values_mut() {
                 let operator = asked_to_drain(&self.operators, entry);
-                notices.extend(entry.judge_drain(operator, now));
+                let by_gate = self.gates.drains(entry);
+                notices.extend(entry.judge_drain(operator, by_gate, now));
                 let (settings, pods) = (&service.settings.drain, &self.pod_deadlines);
                 self.outputs.extend(entry.plan_drain(settings, operator, pods, service.slot));
             }
@@ -104,6 +107,7 @@ impl Table {
         if service.is_given_up() {
             service.present.retain(|_, entry| !entry.is_empty());
         }
+        self.gates.look(port, service);
         notices.extend(service.tell(self.synced, || self.slices.ports(&port.service)));
         if service.is_over() {
             self.services.remove(port);
@@ -146,16 +150,20 @@ impl Entry {
 }
 
 impl Service {
-    fn set_modes(&mut self, operators: &Operators, place: &Place) {
+    fn set_modes(&mut self, operators: &Operators, gates: &Gates, place: &Place) {
         for entry in self.present.values_mut() {
-            let drains = asked_to_drain(operators, entry).is_some();
+            let drains = asked_to_drain(operators, entry).is_some() || gates.drains(entry);
             entry.mode = if self.configured && !self.ambiguous {
                 mode(entry, drains, self.settings.when_none_ready)
             } else {
                 AdmissionMode::Closed
             };
         }
-        place.close_leaving(self.settings.local_only, self.present.values_mut());
+        let local_only = self.settings.local_only;
+        place.close_leaving(local_only, self.present.values_mut());
+        let is_open = |entry: &Entry| entry.mode == AdmissionMode::Open && place.admits(entry, local_only);
+        let any_is_open = self.present.values().any(is_open);
+        gates.close_last_resorts(&mut self.present, any_is_open);
     }
 
     /// The service's part of the next snapshot; `None` where it is as it was. The inner `None` is a service that was

@@ -4,6 +4,7 @@ mod conditions;
 mod deadlines;
 mod drains;
 mod flows;
+mod gates;
 mod identity;
 mod operators;
 mod publishing;

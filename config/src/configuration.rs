@@ -21,6 +21,10 @@ pub struct Configuration {
     pub admin: Option<Admin>,
     /// The address for scrapers; `None` for none.
     pub metrics: Option<SocketAddr>,
+    /// Where pods wait until no flow is pinned to them; `None` for no gate.
+    pub gate: Option<SocketAddr>,
+    /// The other instances; `None` where this is the only one.
+    pub peers: Option<Peers>,
     /// Where endpoints come from; `None` where every service has a fixed list of endpoints.
     pub source: Option<Source>,
     /// The listeners in the order of the file, at least one unless the source is an API server.
@@ -84,6 +88,41 @@ impl Default for Kubernetes {
             early_drain: true,
         }
     }
+}
+
+/// The other instances, and how they are asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peers {
+    /// Where they are.
+    pub members: PeerMembers,
+    /// The file with the token that they show each other.
+    pub token_file: PathBuf,
+    /// How what they say is encrypted; `None` for not at all.
+    pub tls: Option<PeerTls>,
+}
+
+/// Where the instances are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerMembers {
+    /// Where the slices of this Service say.
+    Service(ServiceName),
+    /// Where the slices of `tidegate` in this pod's namespace say.
+    Own,
+    /// Here.
+    Addresses(Vec<SocketAddr>),
+}
+
+/// How what instances say to each other is encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerTls {
+    /// This instance's certificate.
+    pub certificate_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+    /// The authority of all certificates.
+    pub authority_file: PathBuf,
+    /// The name that all certificates hold.
+    pub server_name: String,
 }
 
 /// How many threads move bytes.

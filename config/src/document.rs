@@ -4,6 +4,8 @@
 //! together with all other findings. The doc comments here are the descriptions in the JSON schema, so they are
 //! written for the people who write the file.
 
+mod peers;
+
 use std::net::{IpAddr, SocketAddr};
 
 use schemars::JsonSchema;
@@ -13,6 +15,7 @@ use serde::{
 };
 use tidegate_core::{DrainDeadline, OnRemoval, Policy, ServiceName, WhenNoneReady};
 
+pub(crate) use self::peers::{GateBlock, PeerTlsBlock, PeersBlock};
 use crate::{
     configuration::AdminAddress,
     deadline::Window,
@@ -42,6 +45,10 @@ pub(crate) struct Document {
     /// An address for scrapers on the network that serves only /metrics, /livez and /readyz. Without it the admin
     /// address alone serves them.
     pub(crate) metrics: Option<Located<MetricsBlock>>,
+    /// Where pods wait until no flow is pinned to them any more (`tidegate gate wait`). Without it there is no gate.
+    pub(crate) gate: Option<Located<GateBlock>>,
+    /// The other instances: a gate opens when none of them has a flow left. Without it this instance is the only one.
+    pub(crate) peers: Option<Located<PeersBlock>>,
     /// Where endpoints come from: one of a directory and an API server. Not needed if every service has a fixed list
     /// of `endpoints`.
     pub(crate) source: Option<Located<SourceBlock>>,

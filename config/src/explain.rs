@@ -9,7 +9,7 @@ use std::{
 use tidegate_core::{DrainSettings, Keepalive, ServiceSettings};
 
 use crate::{
-    configuration::{Configuration, FlowLog, Kubernetes, Source, Workers},
+    configuration::{Configuration, FlowLog, Kubernetes, PeerMembers, PeerTls, Peers, Source, Workers},
     deadline::{deadline_text, window_text},
     timespan::{display, display_or_none},
     words::Words as _,
@@ -39,6 +39,12 @@ impl Configuration {
         }
         if let Some(address) = self.metrics {
             writeln!(out, "metrics:\n  address: {}", quoted(&address.to_string()))?;
+        }
+        if let Some(address) = self.gate {
+            writeln!(out, "gate:\n  address: {}", quoted(&address.to_string()))?;
+        }
+        if let Some(peers) = &self.peers {
+            writeln!(out, "peers: {}", peers_text(peers))?;
         }
         match &self.source {
             None => {}
@@ -188,6 +194,31 @@ pub(crate) fn kubernetes_text(kubernetes: &Kubernetes) -> String {
     }
     fields.extend(own_service.as_ref().map(|service| format!("ownService: {service}")));
     fields.push(format!("earlyDrain: {early_drain}"));
+    format!("{{{}}}", fields.join(", "))
+}
+
+/// As one line, which is also how a plan shows it.
+pub(crate) fn peers_text(Peers { members, token_file, tls }: &Peers) -> String {
+    let text = |text: String| serde_json::Value::from(text).to_string();
+    let mut fields = Vec::new();
+    match members {
+        PeerMembers::Service(service) => fields.push(format!("service: {service}")),
+        PeerMembers::Own => {}
+        PeerMembers::Addresses(addresses) => {
+            let texts: Vec<_> = addresses.iter().map(|address| text(address.to_string())).collect();
+            fields.push(format!("addresses: [{}]", texts.join(", ")));
+        }
+    }
+    fields.push(format!("tokenFile: {}", path_text(token_file)));
+    if let Some(PeerTls { certificate_file, key_file, authority_file, server_name }) = tls {
+        fields.push(format!(
+            "tls: {{certificateFile: {}, keyFile: {}, authorityFile: {}, serverName: {}}}",
+            path_text(certificate_file),
+            path_text(key_file),
+            path_text(authority_file),
+            quoted(server_name),
+        ));
+    }
     format!("{{{}}}", fields.join(", "))
 }
 

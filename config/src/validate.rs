@@ -2,6 +2,7 @@
 //! all that is wrong.
 
 mod listeners;
+mod peers;
 mod services;
 mod settings;
 mod source;
@@ -41,6 +42,8 @@ pub(crate) fn validate(
         Some(address)
     });
     let source = document.source.as_ref().and_then(|block| check.source(block));
+    let gate = check.gate(document);
+    let peers = check.peers(document, source.as_ref());
     let defaults = check.defaults(document.defaults.as_ref());
     let has_source = document.source.is_some();
     let mut services = check.services(document, &defaults);
@@ -61,6 +64,8 @@ pub(crate) fn validate(
         workers: workers.map_or(Workers::Auto, Workers::Count),
         admin,
         metrics,
+        gate,
+        peers,
         source,
         listeners,
         services,

@@ -12,7 +12,7 @@ use super::{Change, NeedsRestart, Plan};
 use crate::{
     configuration::{Configuration, FlowLog, Handoff, Listener, Service, Source, Workers},
     deadline::{deadline_text, window_text},
-    explain::kubernetes_text,
+    explain::{kubernetes_text, peers_text},
     timespan::{display, display_or_none},
     words::Words as _,
 };
@@ -34,7 +34,7 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<NeedsRestart> 
     let text = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
     let path = |path: Option<&std::path::PathBuf>| text(path.map(|path| path.display().to_string()));
     type Of<'a> = Box<dyn Fn(&Configuration) -> String + 'a>;
-    let fields: [(&'static str, Of<'_>, &'static str); 8] = [
+    let fields: [(&'static str, Of<'_>, &'static str); 10] = [
         ("workers", Box::new(workers), "each worker owns its flows and its part of every listener"),
         (
             "admin.address",
@@ -50,6 +50,16 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<NeedsRestart> 
             "metrics.address",
             Box::new(|it| text(it.metrics.map(|address| address.to_string()))),
             "whoever watches the proxy would lose it",
+        ),
+        (
+            "gate.address",
+            Box::new(|it| text(it.gate.map(|address| address.to_string()))),
+            "pods that wait there would be let go",
+        ),
+        (
+            "peers",
+            Box::new(|it| text(it.peers.as_ref().map(peers_text))),
+            "gates that wait ask the instances they began with",
         ),
         (
             "stateDirectory",

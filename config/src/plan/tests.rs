@@ -73,7 +73,8 @@ fn what_needs_a_restart_says_why() {
     let listeners = "listeners: [{name: web, address: 127.0.0.1:80, service: default/web}]\n";
     let new = format!(
         "{listeners}workers: 2\nadmin: {{address: 0.0.0.0:9901, tokenFile: token}}\nmetrics: {{address: \
-         0.0.0.0:9902}}\nstateDirectory: state\n"
+         0.0.0.0:9902}}\ngate: {{address: 0.0.0.0:9903}}\npeers: {{service: default/tidegate, tokenFile: token}}\n\
+         stateDirectory: state\n"
     );
     let (old, mut new) = (configuration(listeners), configuration(&new));
     new.source = Some(crate::Source::EndpointSliceDirectory("/elsewhere".into()));

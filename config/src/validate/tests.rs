@@ -158,6 +158,27 @@ fn single_values_are_checked() {
 }
 
 #[test]
+fn peers_are_checked() {
+    insta::assert_snapshot!(said(&format!(
+        "{HEAD}{SOURCE}listeners: [{{name: web, address: 127.0.0.1:8080, service: default/web}}]\npeers:\n  service: \
+         tidegate\n  addresses: [10.0.0.1, 10.0.0.1:0, 10.0.0.2:1, 10.0.0.2:1]\n  tls: {{keyFile: k}}\n"
+    )));
+}
+
+/// With an API server the instances are where its own Service says; in other cases somebody has to say where.
+#[test]
+fn peers_need_a_place_to_be_found() {
+    let rest = "listeners: [{name: web, address: 127.0.0.1:8080, service: default/web}]\ngate: {address: \
+                127.0.0.1:9903}\npeers: {tokenFile: t}\n";
+    let of = |source: &str| parse(&format!("{HEAD}{source}{rest}"), "/etc/tidegate.yaml");
+    assert!(of(SOURCE).unwrap_err().to_string().contains("add `service: NAMESPACE/NAME`"));
+    let members = |source: &str| of(source).unwrap().configuration.peers.unwrap().members;
+    assert_eq!(members("source: {kubernetes: {}}\n"), crate::PeerMembers::Own);
+    let named = members("source: {kubernetes: {ownService: lb/tidegate}}\n");
+    assert_eq!(named, crate::PeerMembers::Service("lb/tidegate".parse().unwrap()));
+}
+
+#[test]
 fn what_has_no_effect_is_a_warning() {
     insta::assert_snapshot!(said(&format!(
         "{HEAD}listeners:\n- {{name: web, address: 127.0.0.1:8080, service: default/web, port: http}}\nservices:\n- \

@@ -43,7 +43,7 @@ impl From<ControlError> for Refusal {
             | ControlError::UnknownFlow(_) => StatusCode::NOT_FOUND,
             ControlError::TooManyDrains(_) => StatusCode::CONFLICT,
             ControlError::Deadline(_) | ControlError::WorkersSilent(_) => StatusCode::GATEWAY_TIMEOUT,
-            ControlError::Gone => StatusCode::SERVICE_UNAVAILABLE,
+            ControlError::Gone | ControlError::TooManyGates(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         // The first part says what is wrong, what follows says what to do.
         match error.to_string().split_once("; ") {

@@ -21,6 +21,7 @@ use crate::{
     audit::AuditLog,
     drains::Keeper,
     flow_log,
+    gate::Gates,
     handle::ShutdownSignal,
     handoff::Handoff,
     lifecycle::Course,
@@ -97,6 +98,7 @@ pub struct Controller {
     pub(crate) bind: BindFn,
     pub(crate) keeper: Keeper,
     pub(crate) handoff: Handoff,
+    pub(crate) gates: Gates,
     /// Listeners wait for the source's first complete list until then.
     pub(crate) sync_deadline: Instant,
     cell: Arc<ArcSwap<Snapshot>>,
@@ -168,6 +170,7 @@ impl Controller {
                 awaited: wiring.has_predecessor,
                 ..Handoff::default()
             },
+            gates: Gates::default(),
             sync_deadline: Instant::now() + desired.lifecycle.sync_wait,
             cell: wiring.cell,
             reports: Input::new(wiring.reports),
@@ -241,7 +244,10 @@ impl Controller {
             Wake::Report(None) => self.reports.open = false,
             Wake::Request(Some(request)) => self.take_request(request),
             Wake::Request(None) => self.requests.open = false,
-            Wake::Tick => self.table.handle_tick(self.clock.now()),
+            Wake::Tick => {
+                self.table.handle_tick(self.clock.now());
+                self.tend_gates();
+            }
             Wake::Other => {}
         }
         for _ in 0..EVENTS_PER_TURN {
@@ -280,6 +286,7 @@ impl Controller {
     pub(crate) fn tell_table(&mut self, event: Event) {
         self.counters.events(EventKind::of(&event)).fetch_add(1, Ordering::Relaxed);
         self.table.handle_event(event, self.clock.now());
+        self.gates.is_stale = true;
     }
 
     /// Brings everything into line with the table and the lifecycle.
@@ -296,6 +303,7 @@ impl Controller {
         while let Some(step) = self.course.step(&self.facts(), Instant::now()) {
             self.advance(step);
         }
+        self.refresh_gates();
     }
 
     /// Does what the table asks for.

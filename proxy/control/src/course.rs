@@ -57,6 +57,7 @@ impl Controller {
             }
         }
         self.lifecycle.send_replace(self.course.lifecycle());
+        self.gates.is_stale = true;
     }
 
     fn stop_workers(&mut self, cause: StopCause, flows: u64) {

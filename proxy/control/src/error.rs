@@ -43,6 +43,9 @@ pub enum ControlError {
     /// So many operator requests are in force that no more are remembered.
     #[error("{0} operator drains are in force, which is the limit; undrain endpoints that are gone")]
     TooManyDrains(usize),
+    /// So many pods wait at gates that no more can.
+    #[error("gates wait for {0} pods, which is the limit; ask again when some of them are gone")]
+    TooManyGates(usize),
 }
 
 /// Why the process does not take new clients.

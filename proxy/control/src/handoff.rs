@@ -140,10 +140,15 @@ impl Controller {
             }
             Step::GiveUpListeners(reply) => self.give_up(reply),
             Step::TakeBackListeners(reply) => {
+                self.gates.hands_over = false;
+                self.gates.is_stale = true;
                 self.take_back();
                 let _ = reply.send(());
             }
             Step::Freeze(limit, reply) => {
+                self.gates.hands_over = true;
+                self.gates.is_stale = true;
+                self.refresh_gates();
                 let purpose = Purpose::Freeze { flows: Vec::new(), reply };
                 self.step(purpose, |request, _| Command::Freeze { request, limit });
             }

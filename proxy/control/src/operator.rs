@@ -41,6 +41,7 @@ impl Controller {
                 let lost = self.lost_workers();
                 let _ = reply.send(if lost.is_empty() { Ok(()) } else { Err(NotReady(lost)) });
             }
+            Request::Gate(ask) => self.take_gate(ask),
             Request::Handoff(step) => self.take_step(step),
             Request::Reload { desired, reply } => {
                 let _ = reply.send(self.reload(*desired));

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     AuditAnswer, ControlError, Desired, DrainOutcome, FlowFilter, FlowsAnswer, NotReady, ReloadError,
-    ReloadOutcome, ServicesAnswer, Status, flows::RowFilter, handoff::Step,
+    ReloadOutcome, ServicesAnswer, Status, flows::RowFilter, gate, handoff::Step,
 };
 
 /// Where an answer goes.
@@ -42,6 +42,7 @@ pub(crate) enum Request {
         desired: Box<Desired>,
         reply: Reply<Result<ReloadOutcome, ReloadError>>,
     },
+    Gate(gate::Ask),
     Handoff(Step),
 }
 

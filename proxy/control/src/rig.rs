@@ -163,7 +163,8 @@ async fn play(
                 (Some(format!("{what} for {}", endpoint.address())), None)
             }
             Command::Stop => (Some("stop".to_owned()), Some(Report::Stopped { worker })),
-            Command::Freeze { .. } | Command::Adopt { .. } => unreachable!("nobody freezes here"),
+            Command::Freeze { request, .. } => (None, Some(Report::Frozen { request, flows: Vec::new() })),
+            Command::Adopt { .. } => unreachable!("there are no flows here"),
         };
         if let Some(words) = words {
             told.lock().unwrap().push(format!("{worker}: {words}"));

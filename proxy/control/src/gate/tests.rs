@@ -1,0 +1,101 @@
+use std::sync::Arc;
+
+use tidegate_core::{Conditions, Event, Permit, Tier};
+use tokio::time::{Instant, advance};
+
+use super::*;
+use crate::{
+    Desired,
+    rig::{Manner, Rig, listener, slice, sliced},
+};
+
+const LEAVING: Conditions = Conditions { ready: false, serving: true, terminating: true };
+
+fn two_pods(conditions: Conditions) -> Event {
+    let mut slice = slice("web", &[("10.0.0.1", "web-0"), ("10.0.0.2", "web-1")]);
+    slice.endpoints[0].conditions = conditions;
+    Event::SliceApplied(slice)
+}
+
+async fn rig() -> Rig {
+    let desired = Desired {
+        services: vec![sliced("web")],
+        listeners: vec![listener("web", "web")],
+        ..Desired::default()
+    };
+    Rig::start(desired, &[Manner::Willing], None)
+}
+
+async fn listed() -> Rig {
+    let rig = rig().await;
+    rig.event(two_pods(Conditions::default())).await;
+    rig.event(Event::SlicesListed(vec![slice("web", &[("10.0.0.1", "web-0"), ("10.0.0.2", "web-1")])])).await;
+    rig.settled().await;
+    rig
+}
+
+/// The last flow's end is told by the worker's report alone: no tick, no poll.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_hears_of_the_last_flows_end() {
+    let rig = listed().await;
+    let snapshot = rig.cell.load_full();
+    let service = snapshot.service(tidegate_core::ServiceId(0)).unwrap();
+    let endpoint = service.endpoints().next().unwrap();
+    let flow = Permit::enter(endpoint, Tier::Ready).unwrap();
+    let mut gate = rig.handle.gate("uid-web-0".into()).await.unwrap();
+    let facts = gate.borrow_and_update().facts();
+    assert_eq!((facts.synced, facts.known, facts.terminating, facts.flows), (true, true, false, 1));
+    rig.event(two_pods(LEAVING)).await;
+    gate.changed().await.unwrap();
+    let facts = gate.borrow_and_update().facts();
+    assert!(facts.terminating && facts.programmed && facts.flows == 1, "{facts:?}");
+    let begun = Instant::now();
+    assert!(flow.release());
+    let report = crate::Report::EndpointEmptied(endpoint.id());
+    rig.reports.send(report).await.unwrap();
+    gate.changed().await.unwrap();
+    assert!(gate.borrow().facts().is_done());
+    assert_eq!(begun.elapsed(), Duration::ZERO, "no timer was waited for");
+}
+
+/// D11: before the first complete list nothing is said.
+#[tokio::test(start_paused = true)]
+async fn before_the_first_list_a_gate_says_not_yet() {
+    let rig = rig().await;
+    rig.event(two_pods(LEAVING)).await;
+    let mut gate = rig.handle.gate("uid-web-0".into()).await.unwrap();
+    assert!(!gate.borrow().facts().synced);
+    rig.event(Event::SlicesListed(vec![slice("web", &[("10.0.0.2", "web-1")])])).await;
+    gate.wait_for(|state| state.synced).await.unwrap();
+    assert!(gate.borrow().facts().is_done(), "it is in no slice, and has no flow");
+}
+
+/// While flows are taken out for a successor their absence says nothing; taken back, it does.
+#[tokio::test(start_paused = true)]
+async fn a_handoff_holds_every_gate() {
+    let rig = listed().await;
+    rig.event(two_pods(LEAVING)).await;
+    let mut gate = rig.handle.gate("uid-web-0".into()).await.unwrap();
+    gate.wait_for(|state| state.facts().is_done()).await.unwrap();
+    assert!(rig.handle.freeze(10).await.unwrap().is_empty());
+    gate.wait_for(|state| !state.facts().is_done()).await.unwrap();
+    rig.handle.take_back_listeners().await.unwrap();
+    gate.wait_for(|state| state.facts().is_done()).await.unwrap();
+}
+
+/// A pod that nobody waits for is forgotten, and there is a limit to how many are waited for.
+#[tokio::test(start_paused = true)]
+async fn pods_are_bounded_and_forgotten() {
+    let rig = listed().await;
+    let mut gates = Vec::new();
+    for number in 0..PODS_LIMIT {
+        gates.push(rig.handle.gate(format!("uid-{number}").into()).await.unwrap());
+    }
+    assert!(matches!(rig.handle.gate("one-more".into()).await, Err(ControlError::TooManyGates(_))));
+    let shared: Arc<str> = "uid-7".into();
+    assert!(rig.handle.gate(shared).await.is_ok(), "one that is waited for already is no more");
+    drop(gates);
+    while rig.handle.gate("one-more".into()).await.is_err() {
+        advance(Duration::from_secs(1)).await;
+    }
+}

@@ -16,6 +16,7 @@ mod dead_endpoint;
 mod demo;
 mod drain;
 mod dual_stack;
+mod gate;
 mod half_close;
 mod handoff;
 mod idle;

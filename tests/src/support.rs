@@ -5,10 +5,12 @@
 //! is always for something that can be seen ([`eventually`], [`until`]), never for time to pass.
 
 mod admin;
+mod certificate;
 mod command;
 mod config;
 mod connection;
 mod endpoint;
+mod gate;
 mod metrics;
 mod namespace;
 mod pattern;
@@ -19,11 +21,13 @@ mod slices;
 mod wait;
 
 pub use admin::{Admin, Answer};
+pub use certificate::write_certificate;
 pub use command::run;
 pub use config::Config;
 pub use connection::Connection;
 pub(crate) use endpoint::free_address;
-pub use endpoint::{Behaviour, Endpoint, echo, greet_and_echo};
+pub use endpoint::{Behaviour, Endpoint, echo, greet_and_echo, unused_address};
+pub use gate::{Gate, Gated};
 pub use metrics::Metrics;
 pub use namespace::{Namespace, Wire};
 pub use pattern::Pattern;

@@ -97,17 +97,7 @@ impl Access {
             Refusal::new(StatusCode::UNAUTHORIZED, "a bearer token is needed")
                 .remedy("send `authorization: Bearer TOKEN` with the token in admin.tokenFile")
         };
-        let mut given = headers.get_all(AUTHORIZATION).iter();
-        let (Some(given), None) = (given.next(), given.next()) else {
-            return Err(unknown());
-        };
-        let Some((scheme, token)) = given.as_bytes().split_at_checked("Bearer ".len()) else {
-            return Err(unknown());
-        };
-        if !scheme.eq_ignore_ascii_case(b"Bearer ") {
-            return Err(unknown());
-        }
-        match file.admits(token.trim_ascii()) {
+        match file.admits(bearer(headers).ok_or_else(unknown)?) {
             Ok(true) => Ok(()),
             Ok(false) => Err(unknown()),
             Err(error) => {
@@ -117,6 +107,14 @@ impl Access {
             }
         }
     }
+}
+
+/// The one bearer token of a request.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut given = headers.get_all(AUTHORIZATION).iter();
+    let (Some(given), None) = (given.next(), given.next()) else { return None };
+    let (scheme, token) = given.as_bytes().split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
 /// The one Host of a request.

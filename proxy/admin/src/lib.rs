@@ -4,8 +4,9 @@
 //! What it knows it asks of the controller ([`tidegate_control::ControlHandle`]) or reads from the workers' counters;
 //! it decides nothing itself.
 //!
-//! Three kinds of listener ([`AdminListener`]): loopback TCP, a Unix socket or, with a bearer token, any address for
-//! operators; and one for scrapers that serves metrics and probes alone. [`serve`] serves one of them.
+//! These kinds of listener ([`AdminListener`]): loopback TCP, a Unix socket or, with a bearer token, any address for
+//! operators; one for scrapers that serves metrics and probes alone; and one for pods that wait at a gate and for other
+//! instances. [`serve`] serves one of them.
 //!
 //! Where to go next: [`api`] for what goes over the wire, [`metrics::names`] for every metric, [`access`] for who is
 //! let in.
@@ -15,8 +16,10 @@ pub mod api;
 mod audit;
 mod body;
 mod change;
+pub mod gate;
 pub mod listener;
 pub mod metrics;
+pub mod peers;
 mod probe;
 mod refusal;
 #[cfg(test)]
@@ -28,5 +31,6 @@ mod token;
 mod view;
 
 pub use listener::{AdminListener, ListenError};
+pub use peers::{All, InstanceAnswer, Members, PeerOptions, Peers, PeersError, TlsFiles};
 pub use serve::{serve, serve_until};
 pub use state::{AdminState, SourceReport, TriggerDelay, WatchReport};

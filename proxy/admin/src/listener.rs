@@ -38,6 +38,8 @@ pub(crate) enum Audience {
     Operators(Access),
     /// Metrics and probes.
     Scrapers,
+    /// The gate, and what instances ask each other.
+    Pods,
 }
 
 /// A Unix socket's file; removed with its listener.
@@ -114,6 +116,16 @@ impl AdminListener {
     /// Metrics and probes alone, for scrapers on the network: no token, any Host.
     pub fn metrics(address: SocketAddr) -> Result<Self, ListenError> {
         Ok(Self { socket: Socket::Tcp(bind(address)?), audience: Audience::Scrapers })
+    }
+
+    /// The gate for pods, and for other instances where there are any.
+    pub fn gate(address: SocketAddr) -> Result<Self, ListenError> {
+        Ok(Self { socket: Socket::Tcp(bind(address)?), audience: Audience::Pods })
+    }
+
+    /// The gate on a socket that a predecessor passed on.
+    pub fn gate_passed_on(socket: OwnedFd) -> Self {
+        Self { socket: Socket::Tcp(socket.into()), audience: Audience::Pods }
     }
 
     /// The whole API on a socket that a predecessor passed on.

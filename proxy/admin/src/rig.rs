@@ -174,6 +174,7 @@ fn state(control: ControlHandle) -> AdminState {
         source: Arc::new(source),
         version: "1.2.3",
         flow_limit: 9_000,
+        peers: None,
     }
 }
 

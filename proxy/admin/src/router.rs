@@ -18,7 +18,9 @@ use tokio::time::timeout;
 use crate::{
     AdminState,
     access::{self, Access},
-    audit, change, metrics, probe,
+    audit, change, metrics,
+    peers::all,
+    probe,
     refusal::Refusal,
     view,
 };
@@ -36,6 +38,9 @@ pub(crate) fn operators(state: AdminState, access: Access) -> Router {
         .route("/v1/endpoints", get(view::endpoints))
         .route("/v1/flows", get(view::flows))
         .route("/v1/audit", get(audit::audit))
+        .route("/v1/all/audit", get(all::audit))
+        .route("/v1/all/drain", post(all::drain))
+        .route("/v1/all/undrain", post(all::undrain))
         .route("/v1/drain", post(change::drain))
         .route("/v1/undrain", post(change::undrain))
         .route("/v1/flows/close", post(change::close_flow))
@@ -59,7 +64,7 @@ fn finish(router: Router) -> Router {
 }
 
 /// Ends a request that takes too long, and keeps answers out of caches.
-async fn bound(request: Request, next: Next) -> Response {
+pub(crate) async fn bound(request: Request, next: Next) -> Response {
     let mut response = timeout(REQUEST_LIMIT, next.run(request)).await.unwrap_or_else(|_| {
         Refusal::new(StatusCode::REQUEST_TIMEOUT, format!("the request took longer than {REQUEST_LIMIT:?}"))
             .into_response()

@@ -16,6 +16,7 @@ use tower::Service;
 use crate::{
     AdminListener, AdminState,
     access::Peer,
+    gate,
     listener::{Audience, Socket},
     router,
 };
@@ -51,6 +52,7 @@ pub async fn serve_until(
 ) -> io::Result<()> {
     let (serving, served) = watch::channel(());
     let door = match listener.audience {
+        Audience::Pods => return gate::serve(listener.socket, state, stop).await,
         Audience::Operators(access) => Door {
             router: router::operators(state, access),
             slots: Arc::new(Semaphore::new(CONNECTIONS)),

@@ -9,6 +9,8 @@ use std::{
 use tidegate_control::ControlHandle;
 use tidegate_dataplane::WorkerCounters;
 
+use crate::Peers;
+
 /// What the handlers know. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminState {
@@ -22,6 +24,8 @@ pub struct AdminState {
     pub version: &'static str,
     /// How many flows the descriptor limit allows.
     pub flow_limit: u64,
+    /// The other instances; `None` where this is the only one.
+    pub peers: Option<Arc<Peers>>,
 }
 
 /// What a source says of itself.

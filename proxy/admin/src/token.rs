@@ -49,7 +49,8 @@ impl TokenFile {
         Ok(self.read()?.ct_eq(given).into())
     }
 
-    fn read(&self) -> Result<Vec<u8>, TokenError> {
+    /// The token at this moment.
+    pub(crate) fn read(&self) -> Result<Vec<u8>, TokenError> {
         let mut bytes = Vec::new();
         File::open(&self.0)?.take(TOKEN_LIMIT + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > TOKEN_LIMIT {

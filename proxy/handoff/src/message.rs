@@ -184,6 +184,11 @@ pub enum Door {
         /// Its address, as configured.
         address: String,
     },
+    /// The gate's address.
+    Gate {
+        /// Its address, as configured.
+        address: String,
+    },
     /// The handoff's own socket.
     Handoff {
         /// Its path.

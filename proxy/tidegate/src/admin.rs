@@ -5,23 +5,27 @@
 //! who connects waits in the kernel's queue.
 
 use std::{
+    net::SocketAddr,
     os::fd::{BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
 };
 
-use anyhow::Context as _;
-use tidegate_admin::{AdminListener, AdminState};
-use tidegate_config::{AdminAddress, Configuration};
+use anyhow::{Context as _, bail};
+use tidegate_admin::{AdminListener, AdminState, Members, PeerOptions, Peers, TlsFiles};
+use tidegate_config::{AdminAddress, Configuration, PeerMembers};
 use tidegate_handoff::message::Door;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio_util::sync::CancellationToken;
 
 use crate::proxy::Shared;
 
-/// Bound sockets of the admin API and of the scrapers' address, each as configured.
+/// Bound sockets of the admin API, of the scrapers' address and of the gate, each as configured.
 #[derive(Default)]
-pub(crate) struct Doors(Vec<(Door, AdminListener)>);
+pub(crate) struct Doors {
+    sockets: Vec<(Door, AdminListener)>,
+    peers: Option<Arc<Peers>>,
+}
 
 /// The sockets, and who answers on them.
 #[derive(Default)]
@@ -80,17 +84,29 @@ impl Doors {
             tracing::info!(%address, "metrics listening");
             doors.push((door, listener));
         }
-        Ok(Self(doors))
+        let mut peers = None;
+        if let Some(address) = configuration.gate {
+            let door = Door::Gate { address: address.to_string() };
+            let listener = match find(&door) {
+                None => AdminListener::gate(address).context("gate.address")?,
+                Some(socket) => AdminListener::gate_passed_on(socket),
+            };
+            let address = listener.local_addr().unwrap_or(address);
+            tracing::info!(%address, "gate listening");
+            peers = configuration.peers.as_ref().map(|peers| peers_at(peers, address)).transpose()?;
+            doors.push((door, listener));
+        }
+        Ok(Self { sockets: doors, peers })
     }
 
     /// What the sockets are, and the sockets.
     pub(crate) fn sockets(&self) -> impl Iterator<Item = (Door, BorrowedFd<'_>)> {
-        self.0.iter().map(|(door, listener)| (door.clone(), listener.socket()))
+        self.sockets.iter().map(|(door, listener)| (door.clone(), listener.socket()))
     }
 
     /// The sockets' files are a successor's from here on.
     pub(crate) fn leave_files(&mut self) {
-        self.0.iter_mut().for_each(|(_, listener)| listener.leave_file());
+        self.sockets.iter_mut().for_each(|(_, listener)| listener.leave_file());
     }
 }
 
@@ -103,10 +119,12 @@ impl AdminSide {
 
     /// Answers on a thread of its own.
     pub(crate) fn answer(&self, shared: &Shared) -> anyhow::Result<()> {
+        let doors = self.doors();
         let shared_doors: Vec<_> =
-            self.doors().0.iter().map(|(_, door)| door.share()).collect::<Result<_, _>>()?;
+            doors.sockets.iter().map(|(_, door)| door.share()).collect::<Result<_, _>>()?;
         let stop = CancellationToken::new();
-        let (stopped, state) = (stop.clone(), state(shared));
+        let (stopped, state) = (stop.clone(), state(shared, doors.peers.clone()));
+        drop(doors);
         let thread = thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || {
@@ -151,7 +169,7 @@ impl AdminSide {
         if let Some(answering) = self.answering.lock().unwrap_or_else(PoisonError::into_inner).take() {
             answering.stop.cancel();
         }
-        self.doors().0.clear();
+        self.doors().sockets.clear();
     }
 }
 
@@ -161,7 +179,28 @@ async fn serve(listener: AdminListener, state: AdminState, stop: CancellationTok
     }
 }
 
-fn state(shared: &Shared) -> AdminState {
+/// The other instances, for one that answers at this address.
+fn peers_at(configured: &tidegate_config::Peers, own: SocketAddr) -> anyhow::Result<Arc<Peers>> {
+    let members = match &configured.members {
+        PeerMembers::Service(service) => Members::Service(service.clone()),
+        PeerMembers::Addresses(addresses) => Members::Addresses(addresses.clone()),
+        PeerMembers::Own => {
+            bail!(
+                "peers: POD_NAMESPACE is not set, so this instance's own Service is not known; give peers.service"
+            )
+        }
+    };
+    let tls = configured.tls.as_ref().map(|tls| TlsFiles {
+        certificate: tls.certificate_file.clone(),
+        key: tls.key_file.clone(),
+        authority: tls.authority_file.clone(),
+        server_name: tls.server_name.clone(),
+    });
+    let token_file = configured.token_file.clone();
+    Ok(Arc::new(Peers::new(PeerOptions { members, token_file, tls, own })?))
+}
+
+fn state(shared: &Shared, peers: Option<Arc<Peers>>) -> AdminState {
     let source = shared.source.clone();
     AdminState {
         control: shared.handle.clone(),
@@ -169,5 +208,6 @@ fn state(shared: &Shared) -> AdminState {
         source: Arc::new(move || source.report()),
         version: env!("CARGO_PKG_VERSION"),
         flow_limit: shared.limit.flows(),
+        peers,
     }
 }

@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Audit(Audit),
     /// End one flow with a reset to both ends.
     Close(Close),
+    /// The gate: what a pod's preStop waits for.
+    Gate(Gate),
     /// Show what Tidegate is for: a rolling update under load, on this machine, in about 20 seconds.
     ///
     /// Starts a proxy, echo endpoints and clients on loopback, replaces every endpoint the way a Deployment does, and
@@ -180,6 +182,9 @@ pub(crate) struct DrainArgs {
     /// Why, for the log and for other operators.
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
+    /// On every instance that the configuration's `peers` names, and list what each answers; else on this one.
+    #[arg(long)]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) asking: Asking,
 }
@@ -192,6 +197,9 @@ pub(crate) struct Audit {
     /// Only those of this service, namespace/name.
     #[arg(long)]
     pub(crate) service: Option<String>,
+    /// Of every instance that the configuration's `peers` names; else of this one.
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Exit with 1 unless the drains were so.
     #[arg(long, value_enum)]
     pub(crate) expect: Option<Expectation>,
@@ -214,6 +222,51 @@ pub(crate) struct Close {
     pub(crate) flow: String,
     #[command(flatten)]
     pub(crate) asking: Asking,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gate {
+    #[command(subcommand)]
+    pub(crate) command: GateCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GateCommand {
+    /// Wait until no flow is pinned to a pod any more, on any instance: for the pod's preStop.
+    ///
+    /// First until the pod is terminating (where it is not within 3 seconds, because its container is merely restarted,
+    /// this ends), then until no instance sends it new flows, then until the last flow has ended, or the pod's
+    /// deadline or the timeout comes. Each step is a line.
+    ///
+    /// Exit status: 0 no flow is left, or the pod is not terminating; 1 flows are left, or not every instance could be
+    /// asked; 2 the command line; 3 the proxy does not know the pod, or refuses; 4 no proxy answers. None of them
+    /// keeps a pod from ending.
+    Wait(GateWait),
+    /// Copy this program to a path: for an init container that puts it beside an application.
+    Install {
+        /// Where to, such as /tidegate/tidegate on a volume that both containers mount.
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GateWait {
+    /// Where the node's proxy has its gate (gate.address).
+    #[arg(long, value_name = "HOST:PORT", env = "TIDEGATE_GATE")]
+    pub(crate) address: String,
+    /// The pod's metadata.uid, as the downward API gives it. Left out, the pod is found by the address that asks, where
+    /// exactly one has it.
+    #[arg(long, value_name = "UID", env = "POD_UID")]
+    pub(crate) pod_uid: Option<String>,
+    /// How long this takes at most. Less than terminationGracePeriodSeconds.
+    #[arg(long, value_parser = duration, default_value = "25s")]
+    pub(crate) timeout: Duration,
+    /// How long a proxy that does not answer is waited for; it may be just about to start.
+    #[arg(long, value_parser = duration, default_value = "3s")]
+    pub(crate) when_away: Duration,
+    /// How the answer is printed. With json, progress goes to standard error.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Args)]

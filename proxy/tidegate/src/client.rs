@@ -135,7 +135,7 @@ impl AdminClient {
 }
 
 /// What a refused request says, in the API's own words where it has some.
-fn refusal(status: StatusCode, answer: &[u8]) -> String {
+pub(crate) fn refusal(status: StatusCode, answer: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Refusal {
         error: String,

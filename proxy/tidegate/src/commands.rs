@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use serde::Serialize;
-use tidegate_admin::api;
+use tidegate_admin::{All, InstanceAnswer, api};
 
 use crate::{
     cli::{self, Output},
@@ -53,11 +53,40 @@ fn change_admin_state(
         by: Some(user()),
         deadline_ms: deadline.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
     };
-    let answer: api::DrainAnswer = AdminClient::new(&options.asking)?.post(path, &request)?;
-    if let Some(error) = &answer.kept_error {
-        eprintln!("warning: in force, but it will not survive a restart: {error}");
+    let client = AdminClient::new(&options.asking)?;
+    if options.all {
+        let answers: All<api::DrainAnswer> = client.post(&path.replacen("/v1/", "/v1/all/", 1), &request)?;
+        for InstanceAnswer { instance, answer, .. } in &answers.instances {
+            warn_unkept(&format!("{instance}: "), answer.as_ref());
+        }
+        return show_all(options.asking.output, &answers, tables::drain);
     }
+    let answer: api::DrainAnswer = client.post(path, &request)?;
+    warn_unkept("", Some(&answer));
     show(options.asking.output, &answer, tables::drain)
+}
+
+fn warn_unkept(of: &str, answer: Option<&api::DrainAnswer>) {
+    if let Some(error) = answer.and_then(|answer| answer.kept_error.as_ref()) {
+        eprintln!("warning: {of}in force, but it will not survive a restart: {error}");
+    }
+}
+
+/// Every instance's answer. The exit status is 1 where one has none.
+pub(crate) fn show_all<T: Serialize>(
+    output: Output,
+    answers: &All<T>,
+    table: impl Fn(&T) -> String,
+) -> anyhow::Result<ExitCode> {
+    show(output, answers, |answers| {
+        let row = |it: &InstanceAnswer<T>| match (&it.answer, &it.error) {
+            (Some(answer), _) => format!("{}:\n{}", it.instance, table(answer)),
+            (None, error) => format!("{}: {}\n", it.instance, error.as_deref().unwrap_or("no answer")),
+        };
+        answers.instances.iter().map(row).collect()
+    })?;
+    let is_whole = answers.instances.iter().all(|it| it.answer.is_some());
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Who is asking, for other operators.

@@ -194,7 +194,8 @@ fn taken(configuration: &Configuration) -> Vec<SocketAddr> {
         AdminAddress::Unix(_) => None,
     });
     let listeners = configuration.listeners.iter().map(|listener| listener.address);
-    listeners.chain(admin).chain(configuration.metrics).filter(|address| address.port() != 0).collect()
+    let rest = configuration.metrics.into_iter().chain(configuration.gate);
+    listeners.chain(admin).chain(rest).filter(|address| address.port() != 0).collect()
 }
 
 #[cfg(test)]

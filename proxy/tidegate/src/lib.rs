@@ -11,6 +11,7 @@ mod client;
 mod commands;
 mod demand;
 mod demo;
+mod gate;
 mod handoff;
 mod overrides;
 mod proxy;
@@ -49,6 +50,7 @@ fn execute(cli: &cli::Cli) -> ExitCode {
         cli::Command::Undrain(options) => commands::undrain(options),
         cli::Command::Audit(options) => audit::run(options),
         cli::Command::Close(options) => commands::close(options),
+        cli::Command::Gate(options) => gate::run(&options.command),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("tidegate: {error:#}");

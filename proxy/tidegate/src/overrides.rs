@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use tidegate_config::{Configuration, Source};
+use tidegate_config::{Configuration, PeerMembers, Source};
+use tidegate_core::ServiceName;
 
 /// What comes before, or fills in, what the file says.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +37,11 @@ impl Overrides {
         }
         if let Some(context) = &self.context {
             kubernetes.context = Some(context.clone());
+        }
+        if let (Some(peers), Some(namespace)) = (&mut configuration.peers, &self.pod_namespace)
+            && peers.members == PeerMembers::Own
+        {
+            peers.members = PeerMembers::Service(ServiceName::new(namespace.as_str(), "tidegate"));
         }
         if configuration.node.name.is_none() {
             configuration.node.name.clone_from(&self.node_name);

@@ -179,6 +179,12 @@ pub fn echo(connection: &mut Connection, _: SocketAddr) {
     }
 }
 
+/// An address of this machine on which nobody listens, for a process that has to be told where to listen.
+pub fn unused_address() -> SocketAddr {
+    let listener = TcpListener::bind(free_address(0)).expect("an address of its own is free");
+    listener.local_addr().expect("it is bound")
+}
+
 /// An address of 127.0.0.0/8 that no other endpoint of this process has, and hardly one of another process.
 pub(crate) fn free_address(port: u16) -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);

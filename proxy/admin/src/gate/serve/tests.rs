@@ -1,0 +1,215 @@
+use std::io::Write as _;
+
+use axum::body::to_bytes;
+use tempfile::NamedTempFile;
+use tidegate_core::{Conditions, Event, Permit, Tier};
+use tokio::time::{Instant, advance};
+
+use super::*;
+use crate::{
+    Members, PeerOptions, api,
+    gate::GateAnswer,
+    rig::{Rig, slice},
+};
+
+const LEAVING: Conditions = Conditions { ready: false, serving: true, terminating: true };
+
+/// A gate in front of a real controller, and what keeps it answering.
+struct Gate {
+    rig: Rig,
+    router: Router,
+    serving: Option<watch::Sender<()>>,
+}
+
+impl Gate {
+    async fn start(peers: Option<Peers>, connections: usize) -> Self {
+        let rig = Rig::start(false).await;
+        let (serving, served) = watch::channel(());
+        let state = AdminState { peers: peers.map(Arc::new), ..rig.state.clone() };
+        let router = router(GateContext::new(state, connections, served));
+        Self { rig, router, serving: Some(serving) }
+    }
+
+    /// The pod web-0 with these conditions, and web-1.
+    async fn says(&self, conditions: Conditions) {
+        let mut slice = slice(&[("10.0.0.1", "web-0"), ("10.0.0.2", "web-1")]);
+        slice.endpoints[0].conditions = conditions;
+        self.rig.event(Event::SliceApplied(slice)).await;
+    }
+
+    async fn ask(&self, path: &str) -> (StatusCode, String) {
+        ask(self.router.clone(), path, "10.0.0.1", None).await
+    }
+
+    async fn answer(&self, path: &str) -> GateAnswer {
+        let (status, text) = self.ask(path).await;
+        assert_eq!(status, StatusCode::OK, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// A flow on the pod web-0.
+    async fn flow(&self) -> Permit {
+        let services = self.rig.state.control.services().await.unwrap().services;
+        Permit::enter(&services[0].endpoints[0].endpoint, Tier::Ready).unwrap()
+    }
+}
+
+async fn ask(mut router: Router, path: &str, from: &str, token: Option<&str>) -> (StatusCode, String) {
+    let mut request = Request::get(path).header("host", "10.0.0.9:9903");
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let mut request = request.body(Body::empty()).unwrap();
+    request.extensions_mut().insert(Caller { address: from.parse().unwrap(), is_encrypted: false });
+    let response = router.call(request).await.unwrap();
+    let status = response.status();
+    let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+fn error(text: &str) -> api::Error {
+    serde_json::from_str(text).unwrap()
+}
+
+fn peers(token: &str) -> (Peers, NamedTempFile) {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(token.as_bytes()).unwrap();
+    let options = PeerOptions {
+        members: Members::Addresses(Vec::new()),
+        token_file: file.path().to_owned(),
+        tls: None,
+        own: "10.0.0.9:9903".parse().unwrap(),
+    };
+    (Peers::new(options).unwrap(), file)
+}
+
+/// D6: nothing to wait for, and then a flow to wait for.
+#[tokio::test(start_paused = true)]
+async fn a_gate_opens_with_the_last_flow() {
+    let gate = Gate::start(None, 64).await;
+    let flow = gate.flow().await;
+    gate.says(LEAVING).await;
+    let answer = gate.answer("/v1/gate?uid=uid-web-0&timeout_ms=2000").await;
+    assert_eq!((&*answer.outcome, answer.flows, answer.waited_ms), ("time_over", 1, 2000));
+    assert!(answer.terminating && answer.programmed && !answer.drained, "{answer:?}");
+    let endpoint = flow.endpoint().id();
+    drop(flow);
+    gate.rig.event(Event::EndpointEmptied(endpoint)).await;
+    let answer = gate.answer("/v1/gate?uid=uid-web-0").await;
+    assert_eq!((&*answer.outcome, answer.flows, answer.waited_ms), ("drained", 0, 0));
+    assert!(answer.drained, "{answer:?}");
+}
+
+/// A container that is merely restarted has a preStop, too.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_does_not_terminate_waits_three_seconds() {
+    let gate = Gate::start(None, 64).await;
+    let begun = Instant::now();
+    let answer = gate.answer("/v1/gate").await;
+    assert_eq!((&*answer.outcome, answer.terminating, &*answer.uid), ("not_terminating", false, "uid-web-0"));
+    assert_eq!(begun.elapsed().as_secs(), 3, "found by its address, and waited for");
+}
+
+/// D8: the gate is told.
+#[tokio::test(start_paused = true)]
+async fn a_reverted_drain_is_told() {
+    let gate = Gate::start(None, 64).await;
+    let _flow = gate.flow().await;
+    gate.says(LEAVING).await;
+    let (answer, ()) = tokio::join!(gate.answer("/v1/gate?uid=uid-web-0"), async {
+        advance(Duration::from_secs(5)).await;
+        gate.says(Conditions::default()).await;
+    });
+    assert_eq!((&*answer.outcome, answer.terminating, answer.waited_ms), ("reverted", false, 5_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_are_no_endpoint_get_a_hint() {
+    let gate = Gate::start(None, 64).await;
+    let (status, text) = gate.ask("/v1/gate?uid=somebody").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(error(&text).remedy.unwrap().contains("metadata.uid"), "{text}");
+    let (status, text) = ask(gate.router.clone(), "/v1/gate", "10.9.9.9", None).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{text}");
+    let two = [slice(&[("10.0.0.1", "web-0")]), slice(&[("10.0.0.1", "web-1")])];
+    let [first, mut second] = two;
+    second.name.name = "other".into();
+    second.ports[0].number = 81;
+    gate.rig.event(Event::SlicesListed(vec![first, second])).await;
+    let (status, text) = gate.ask("/v1/gate").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "two pods on a node's network: {text}");
+    for bad in
+        ["uid=", "uid=a%20b", "timeout_ms=0", "timeout_ms=90000000", "timeout_ms=-1", "follow=x", "a=b"]
+    {
+        let (status, text) = gate.ask(&format!("/v1/gate?{bad}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{bad}: {text}");
+        assert!(error(&text).remedy.is_some(), "{bad}");
+    }
+}
+
+/// Beyond the bound the answer comes at once and says what to do; whoever leaves makes room.
+#[tokio::test(start_paused = true)]
+async fn waiters_are_bounded() {
+    let gate = Gate::start(None, 8).await;
+    let _flow = gate.flow().await;
+    gate.says(LEAVING).await;
+    let waiting: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(ask(gate.router.clone(), "/v1/gate?uid=uid-web-0", "10.0.0.1", None)))
+        .collect();
+    advance(Duration::from_secs(1)).await;
+    let (status, text) = gate.ask("/v1/gate?uid=uid-web-0").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(error(&text).remedy.is_some(), "{text}");
+    for waiting in waiting {
+        assert_eq!(waiting.await.unwrap().0, StatusCode::OK);
+    }
+    assert_eq!(gate.ask("/v1/gate?uid=uid-web-0&timeout_ms=1").await.0, StatusCode::OK);
+}
+
+/// Whoever waits while this process stops to answer is told to ask again: another process may have its flows.
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_stops_says_so() {
+    let mut gate = Gate::start(None, 64).await;
+    let _flow = gate.flow().await;
+    gate.says(LEAVING).await;
+    let plain = tokio::spawn(ask(gate.router.clone(), "/v1/gate?uid=uid-web-0", "10.0.0.1", None));
+    let path = "/v1/gate?uid=uid-web-0&follow=true";
+    let followed = tokio::spawn(ask(gate.router.clone(), path, "10.0.0.1", None));
+    advance(Duration::from_secs(1)).await;
+    drop(gate.serving.take());
+    assert_eq!(plain.await.unwrap().0, StatusCode::SERVICE_UNAVAILABLE);
+    let (status, text) = followed.await.unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!((status, lines.len()), (StatusCode::OK, 2), "{text}");
+    assert!(lines[0].contains("\"progress\"") && lines[1].contains("\"again\""), "{text}");
+}
+
+/// A wrong token, or none, learns nothing; nor does anybody where there are no peers.
+#[tokio::test(start_paused = true)]
+async fn instances_show_their_token() {
+    let (peers, file) = peers("a token of some length");
+    let gate = Gate::start(Some(peers), 64).await;
+    let path = "/v1/peer/audit";
+    for token in [None, Some("a token of some lengtH"), Some("")] {
+        let (status, text) = ask(gate.router.clone(), path, "10.0.0.8", token).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{text}");
+    }
+    let ok = ask(gate.router.clone(), path, "10.0.0.8", Some("a token of some length")).await;
+    assert_eq!(ok.0, StatusCode::OK, "{}", ok.1);
+    file.close().unwrap();
+    let (status, _) = ask(gate.router.clone(), path, "10.0.0.8", Some("a token of some length")).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let alone = Gate::start(None, 64).await;
+    assert_eq!(ask(alone.router.clone(), path, "10.0.0.8", Some("x")).await.0, StatusCode::NOT_FOUND);
+}
+
+/// The gate's address serves nothing else.
+#[tokio::test(start_paused = true)]
+async fn nothing_else_is_served() {
+    let gate = Gate::start(None, 64).await;
+    for path in
+        ["/metrics", "/livez", "/readyz", "/v1/status", "/v1/endpoints", "/v1/drain", "/v1/flows", "/"]
+    {
+        assert_eq!(gate.ask(path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+}

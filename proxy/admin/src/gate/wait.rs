@@ -1,0 +1,344 @@
+//! `GET /v1/gate`: blocks until no flow is pinned to a pod on any instance, or the time is over.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Json,
+    extract::{Query, State, rejection::QueryRejection},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use tidegate_control::{ControlHandle, GateState};
+use tidegate_core::{
+    GateFacts, Timestamp,
+    gate::{Gate, GateOutcome, GatePhase, Judgement, PeerState},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use super::{
+    GateAnswer, GateContext, GateInstance, GateLine, GateProgress,
+    feed::{Writer, lines},
+    serve::Caller,
+};
+use crate::{peers::follow::Seen, refusal::Refusal};
+
+/// How long a caller waits that does not say so: less than a pod's usual 30 s until it is killed.
+const TIMEOUT: Duration = Duration::from_secs(25);
+/// How long a caller waits at most.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// No uid is longer.
+const UID_LIMIT: usize = 128;
+/// How often flows that end one by one are told.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// What this instance is called in an answer.
+const THIS: &str = "this";
+
+/// What it takes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GateQuery {
+    uid: Option<String>,
+    timeout_ms: Option<u64>,
+    #[serde(default)]
+    follow: bool,
+}
+
+pub(crate) async fn gate(
+    State(context): State<GateContext>,
+    Extension(caller): Extension<Caller>,
+    query: Result<Query<GateQuery>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let bad = |error: String| {
+        let remedy =
+            "a gate takes uid (a pod's metadata.uid), timeout_ms (1 to 86400000) and follow (true, false)";
+        Refusal::new(StatusCode::BAD_REQUEST, error).remedy(remedy)
+    };
+    let Query(query) = query.map_err(|error| bad(error.body_text()))?;
+    let limit = query.timeout_ms.map_or(TIMEOUT, Duration::from_millis);
+    if limit.is_zero() || limit > LONGEST_TIMEOUT {
+        return Err(bad("timeout_ms is out of range".to_owned()));
+    }
+    let is_uid =
+        |uid: &str| (1..=UID_LIMIT).contains(&uid.len()) && uid.bytes().all(|byte| byte.is_ascii_graphic());
+    if query.uid.as_deref().is_some_and(|uid| !is_uid(uid)) {
+        return Err(bad("the uid is none".to_owned()));
+    }
+    let permit = context.waiters.clone().try_acquire_owned().map_err(|_| {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "as many pods wait at this gate as it takes")
+            .remedy("ask again in a second")
+    })?;
+    let deadline = Instant::now() + limit;
+    let uid: Arc<str> = match query.uid {
+        Some(uid) => uid.into(),
+        None => pod_at(&context.state.control, caller.address, deadline).await?,
+    };
+    let wait = Wait::begin(context, uid, deadline).await?;
+    if !query.follow {
+        let _permit = permit;
+        return Ok(Json(wait.run(None).await?).into_response());
+    }
+    let (writer, response) = lines();
+    drop(tokio::spawn(async move {
+        let _permit = permit;
+        let last = tokio::select! {
+            answer = wait.run(Some(&writer)) => match answer {
+                Ok(answer) => GateLine::Answer(answer),
+                Err(refusal) => GateLine::Again(refusal.error),
+            },
+            () = writer.closed() => return,
+        };
+        let _ = writer.write(&last).await;
+    }));
+    Ok(response)
+}
+
+/// The one pod that has the caller's address.
+async fn pod_at(control: &ControlHandle, address: IpAddr, deadline: Instant) -> Result<Arc<str>, Refusal> {
+    // Nobody's uid: what is waited for is the source.
+    let mut nobody = control.gate("".into()).await?;
+    let _ = timeout_at(deadline, nobody.wait_for(|state| state.synced)).await;
+    let mut pods = control.pods_at(address).await?.into_iter();
+    match (pods.next(), pods.next()) {
+        (Some(pod), None) => Ok(pod),
+        (None, _) => Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            format!("no pod with the address {address} is an endpoint here"),
+        )
+        .remedy(
+            "give the pod's uid (metadata.uid by the downward API), and see that a served Service selects it",
+        )),
+        (Some(_), Some(_)) => {
+            Err(Refusal::new(StatusCode::BAD_REQUEST, format!("several pods have the address {address}"))
+                .remedy("give the pod's uid (metadata.uid by the downward API)"))
+        }
+    }
+}
+
+/// Another instance, and what it said last.
+struct PeerSeen {
+    name: String,
+    state: PeerState,
+    error: Option<String>,
+}
+
+/// A pod that waits.
+struct Wait {
+    context: GateContext,
+    uid: Arc<str>,
+    own: watch::Receiver<GateState>,
+    deadline: Instant,
+    gate: Gate,
+    peers: Vec<PeerSeen>,
+    news: mpsc::Receiver<(usize, Seen)>,
+    /// Ends with the wait.
+    _followers: JoinSet<()>,
+}
+
+impl Wait {
+    /// A pod that is an endpoint here. Where this instance does not know yet, it is waited for.
+    async fn begin(context: GateContext, uid: Arc<str>, deadline: Instant) -> Result<Self, Refusal> {
+        let control = &context.state.control;
+        let gate = Gate::new(control.clock().now());
+        let mut own = control.gate(Arc::clone(&uid)).await?;
+        tokio::select! {
+            synced = timeout_at(deadline, own.wait_for(|state| state.synced)) => match synced {
+                Ok(Ok(state)) if !state.facts().known => return Err(no_endpoint(&uid)),
+                Ok(Ok(_)) | Err(_) => {}
+                Ok(Err(_)) => return Err(again()),
+            },
+            () = context.stopped() => return Err(again()),
+        }
+        // By now the slices of the instances' own Service are known, too.
+        let members = match &context.state.peers {
+            Some(peers) => peers.others(control).await?,
+            None => Vec::new(),
+        };
+        let (sender, news) = mpsc::channel(64);
+        let mut followers = JoinSet::new();
+        let mut seen = Vec::new();
+        for (index, address) in members.into_iter().enumerate() {
+            let state = PeerState::Silent { since: control.clock().now(), was_done: false };
+            seen.push(PeerSeen {
+                name: address.to_string(),
+                state,
+                error: Some("it has not answered yet".to_owned()),
+            });
+            if let Some(peers) = context.state.peers.clone() {
+                let (uid, sender) = (Arc::clone(&uid), sender.clone());
+                followers.spawn(async move { peers.follow(address, &uid, index, &sender).await });
+            }
+        }
+        Ok(Self { context, uid, own, deadline, gate, peers: seen, news, _followers: followers })
+    }
+
+    /// Waits until the gate opens, or the time is over.
+    async fn run(mut self, writer: Option<&Writer>) -> Result<GateAnswer, Refusal> {
+        let mut told: Option<(GateProgress, Instant)> = None;
+        loop {
+            let clock = self.context.state.control.clock();
+            let (state, now) = (self.own.borrow_and_update().clone(), clock.now());
+            let facts = state.facts();
+            let states: Vec<PeerState> = self.peers.iter().map(|peer| peer.state).collect();
+            let (phase, again_at) = match self.gate.judge(&facts, &states, now) {
+                Judgement::Open(outcome) => return Ok(self.answer(Some(outcome), &facts, now)),
+                Judgement::Wait { phase, again } => (phase, again),
+            };
+            let instant =
+                |at: Timestamp| Instant::from_std(clock.origin()) + Duration::from_nanos(at.as_nanos());
+            let end = state.view.deadline.map(instant).map_or(self.deadline, |end| end.min(self.deadline));
+            if Instant::now() >= end {
+                return Ok(self.answer(None, &facts, now));
+            }
+            let mut wake = again_at.map(instant).map_or(end, |at| at.min(end));
+            if let Some(writer) = writer {
+                let progress = self.progress(phase, &facts);
+                match told.as_ref().and_then(|(before, at)| untold_until(before, *at, &progress)) {
+                    Some(later) => wake = wake.min(later),
+                    None if told.as_ref().is_some_and(|(before, _)| before.says_the_same(&progress)) => {}
+                    None => {
+                        writer.write(&GateLine::Progress(progress.clone())).await.map_err(|_| again())?;
+                        told = Some((progress, Instant::now()));
+                    }
+                }
+            }
+            tokio::select! {
+                changed = self.own.changed() => changed.map_err(|_| again())?,
+                Some((index, seen)) = self.news.recv() => self.note(index, seen, now),
+                () = sleep_until(wake) => {}
+                () = self.context.stopped() => return Err(again()),
+            }
+        }
+    }
+
+    fn note(&mut self, index: usize, seen: Seen, now: Timestamp) {
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        match seen {
+            Seen::Facts(facts) => {
+                peer.state = PeerState::Facts(facts);
+                peer.error = None;
+            }
+            Seen::Silent(why) => {
+                if let PeerState::Facts(facts) = peer.state {
+                    let was_done = facts.is_done() && facts.known;
+                    peer.state = PeerState::Silent { since: now, was_done };
+                }
+                peer.error = Some(why);
+            }
+            // It is this one: nothing more is to be waited for.
+            Seen::Own => {
+                peer.state = PeerState::Silent { since: now, was_done: true };
+                peer.error = None;
+            }
+        }
+    }
+
+    fn progress(&self, phase: GatePhase, own: &GateFacts) -> GateProgress {
+        let (all, now) = (self.instances(own), self.context.state.control.clock().now());
+        GateProgress {
+            phase: match phase {
+                GatePhase::Syncing => "syncing",
+                GatePhase::Terminating => "terminating",
+                GatePhase::Programmed => "programmed",
+                GatePhase::Drained => "drained",
+            }
+            .to_owned(),
+            flows: all.iter().map(|instance| instance.flows).sum(),
+            waited_ms: millis(now.since(self.gate.began())),
+            instances: all.into_iter().filter(|it| it.state != "done").map(|it| it.instance).collect(),
+        }
+    }
+
+    fn answer(&self, outcome: Option<GateOutcome>, own: &GateFacts, now: Timestamp) -> GateAnswer {
+        let instances = self.instances(own);
+        let is_terminating = !matches!(outcome, Some(GateOutcome::NotTerminating | GateOutcome::Reverted))
+            && (own.terminating || outcome.is_some());
+        let reached = || instances.iter().filter(|instance| instance.state != "unreachable");
+        let programmed = is_terminating && reached().all(|it| it.state == "done" || it.state == "flows_left");
+        GateAnswer {
+            uid: self.uid.to_string(),
+            outcome: match outcome {
+                Some(GateOutcome::Drained) => "drained",
+                Some(GateOutcome::NotTerminating) => "not_terminating",
+                Some(GateOutcome::Reverted) => "reverted",
+                None => "time_over",
+            }
+            .to_owned(),
+            terminating: is_terminating,
+            programmed,
+            drained: programmed && reached().all(|it| it.state == "done"),
+            flows: reached().map(|instance| instance.flows).sum(),
+            waited_ms: millis(now.since(self.gate.began())),
+            instances,
+        }
+    }
+
+    fn instances(&self, own: &GateFacts) -> Vec<GateInstance> {
+        let mut all = vec![GateInstance {
+            instance: THIS.to_owned(),
+            state: word(own).to_owned(),
+            flows: own.flows,
+            error: None,
+        }];
+        all.extend(self.peers.iter().filter_map(|peer| {
+            let (state, flows) = match &peer.state {
+                PeerState::Facts(facts) => (word(facts), facts.flows),
+                PeerState::Silent { was_done: true, .. } if peer.error.is_none() => return None,
+                PeerState::Silent { was_done: true, .. } => ("done", 0),
+                PeerState::Silent { .. } => ("unreachable", 0),
+            };
+            Some(GateInstance {
+                instance: peer.name.clone(),
+                state: state.to_owned(),
+                flows,
+                error: (state == "unreachable").then(|| peer.error.clone()).flatten(),
+            })
+        }));
+        all
+    }
+}
+
+impl GateProgress {
+    fn says_the_same(&self, other: &Self) -> bool {
+        (&self.phase, self.flows, &self.instances) == (&other.phase, other.flows, &other.instances)
+    }
+}
+
+/// Until when news are kept back, because others were told a moment ago: flows that end one by one are told together.
+fn untold_until(before: &GateProgress, told: Instant, news: &GateProgress) -> Option<Instant> {
+    let later = told + PROGRESS_EVERY;
+    let is_small = before.phase == news.phase && !before.says_the_same(news);
+    (is_small && Instant::now() < later).then_some(later)
+}
+
+fn word(facts: &GateFacts) -> &'static str {
+    match (facts.synced, facts.is_programmed(), facts.flows) {
+        (false, _, _) => "not_synced",
+        (true, false, _) => "not_programmed",
+        (true, true, 1..) => "flows_left",
+        (true, true, 0) => "done",
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn no_endpoint(uid: &str) -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        format!("the pod {uid} is no endpoint of a service that is served here"),
+    )
+    .remedy(
+        "is this the pod's metadata.uid, and does a Service with a listener here select it? Nothing is to be \
+             waited for if not",
+    )
+}
+
+fn again() -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "this process stops to answer").remedy("ask again")
+}

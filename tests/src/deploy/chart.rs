@@ -50,6 +50,16 @@ fn the_charts_pod_monitor_is_the_one_in_observability() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
+/// With a gate the chart is the overlay, and both are off by default.
+#[test]
+fn the_chart_with_a_gate_is_the_overlay() {
+    let Some(rendered) = one(with(json!({"gate": {"enabled": true}}))) else { return };
+    let chart = by_title(rendered.expect("it renders"));
+    let Some(overlay) = kustomize("gate") else { return };
+    let found = differences(&by_title(overlay), &chart);
+    assert!(found.is_empty(), "the overlay and the chart differ:\n{}\n", found.join("\n"));
+}
+
 /// The leaves of the values by path; an empty list or map is one.
 fn leaves(path: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
     match value {
@@ -98,24 +108,29 @@ fn values_with(path: &str, leaf: Value) -> Value {
 fn every_value_changes_something() {
     let defaults = defaults();
     assert!(defaults.len() > 40, "{defaults:?}");
-    let mut cases = vec![with(json!({})), with(json!({"podMonitor": {"enabled": true}}))];
+    // What is off by default has an effect when it is on.
+    let optional = ["podMonitor", "gate"];
+    let mut cases = vec![with(json!({}))];
+    cases.extend(optional.map(|block| with(json!({ block: {"enabled": true} }))));
     for (path, value) in &defaults {
         let mut values = values_with(path, another(value));
-        if path.starts_with("podMonitor.") && path != "podMonitor.enabled" {
-            values["podMonitor"]["enabled"] = true.into();
+        for block in optional {
+            if path.starts_with(&format!("{block}.")) && *path != format!("{block}.enabled") {
+                values[block]["enabled"] = true.into();
+            }
         }
         cases.push(with(values));
     }
     let Some(rendered) = helm(&cases) else { return };
     let mut answers = rendered.cases.into_iter().map(|case| case.map(by_title));
     let base = answers.next().expect("the first").expect("it renders");
-    let with_monitor = answers.next().expect("the second").expect("it renders");
+    let with_optional = optional.map(|_| answers.next().expect("one each").expect("it renders"));
     let mut faults = Vec::new();
     for (path, answer) in defaults.keys().zip(answers) {
         match answer {
             Err(error) => faults.push(format!("{path}: {error}")),
-            Ok(objects) if objects == base || objects == with_monitor => {
-                if path != "podMonitor.enabled" {
+            Ok(objects) if objects == base || with_optional.contains(&objects) => {
+                if !optional.iter().any(|block| *path == format!("{block}.enabled")) {
                     faults.push(format!("{path} changes nothing"));
                 }
             }

@@ -58,3 +58,32 @@ fn flows_have_the_time_that_the_configuration_gives_them() {
     assert_eq!(seconds, shutdown.delay.as_secs() + grace + MARGIN, "the kubelet kills what takes longer");
     assert!(container(&objects).get("lifecycle").is_none(), "a preStop hook would use up the time");
 }
+
+/// The gate is off in the base; with the overlay its Secret is where the configuration looks for the token, and the
+/// example's hook asks at its port.
+#[test]
+fn the_gate_agrees_with_its_secret_and_its_example() {
+    let Some(base) = kustomize("kubernetes") else { return };
+    assert!(configuration(&base).gate.is_none() && configuration(&base).peers.is_none());
+    let Some(objects) = kustomize("gate") else { return };
+    let configuration = configuration(&objects);
+    let peers = configuration.peers.expect("the overlay is there for them");
+    let mounts = at(container(&objects), "/volumeMounts").as_array().expect("a list");
+    let mount = mounts.iter().find(|mount| mount["name"] == "peers").expect("the Secret is mounted");
+    let folder = peers.token_file.parent().and_then(|folder| folder.to_str()).expect("UTF-8");
+    assert_eq!((&mount["mountPath"], &mount["readOnly"]), (&json!(folder), &json!(true)));
+    let port = configuration.gate.expect("it has an address").port();
+    for example in super::documents(&super::read("kubernetes/examples/gate.yaml")) {
+        let pod = at(&example, "/spec/template/spec");
+        let container = &at(pod, "/containers")[0];
+        let env = at(container, "/env").as_array().expect("a list");
+        let gate = env.iter().find(|variable| variable["name"] == "TIDEGATE_GATE").expect("it says where");
+        assert_eq!(gate["value"], format!("$(HOST_IP):{port}"));
+        let command = at(container, "/lifecycle/preStop/exec/command").as_array().expect("a list");
+        assert_eq!(command[1..3], [json!("gate"), json!("wait")]);
+        let timeout = command[3].as_str().and_then(|text| text.strip_prefix("--timeout="));
+        let timeout = tidegate_config::parse_duration(timeout.expect("a timeout")).expect("a time");
+        let grace = at(pod, "/terminationGracePeriodSeconds").as_u64().expect("a number");
+        assert!(timeout.as_secs() < grace, "the kubelet does not wait longer");
+    }
+}

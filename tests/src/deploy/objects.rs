@@ -25,7 +25,10 @@ mod others {
         namespace: String,
         resources: Vec<String>,
         config_map_generator: Vec<Generator>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         labels: Vec<Labels>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        patches: Vec<BTreeMap<String, String>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         images: Option<Vec<BTreeMap<String, String>>>,
     }
@@ -34,6 +37,8 @@ mod others {
     #[serde(rename_all = "camelCase", deny_unknown_fields)]
     struct Generator {
         name: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        behavior: Option<String>,
         files: Vec<String>,
         options: BTreeMap<String, Value>,
     }
@@ -167,7 +172,8 @@ pub(super) fn faults<'a>(objects: impl IntoIterator<Item = &'a Value>) -> Vec<St
 }
 
 /// These are no manifests: the proxy's own configuration, and what Helm reads.
-const NO_MANIFESTS: [&str; 3] = ["kubernetes/tidegate.yaml", "helm/Chart.yaml", "helm/values.yaml"];
+const NO_MANIFESTS: [&str; 4] =
+    ["kubernetes/tidegate.yaml", "gate/tidegate.yaml", "helm/Chart.yaml", "helm/values.yaml"];
 
 #[test]
 fn every_manifest_is_what_kubernetes_reads() {
@@ -189,7 +195,7 @@ fn every_manifest_is_what_kubernetes_reads() {
 
 #[test]
 fn what_kustomize_makes_is_what_kubernetes_reads() {
-    for folder in ["kubernetes", "observability"] {
+    for folder in ["kubernetes", "gate", "observability"] {
         let Some(objects) = kustomize(folder) else { return };
         let found = faults(&objects);
         assert!(found.is_empty(), "{folder}:\n{}\n", found.join("\n"));

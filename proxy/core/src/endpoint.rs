@@ -34,7 +34,8 @@ pub struct EndpointIdentity {
 #[derive(Debug)]
 pub struct Endpoint {
     id: EndpointId,
-    service: ServicePort,
+    /// Shared by all endpoints of the service.
+    service: Arc<ServicePort>,
     identity: EndpointIdentity,
     admission: Admission,
     tally: Tally,
@@ -44,7 +45,7 @@ impl Endpoint {
     /// An endpoint without flows.
     pub fn new(
         id: EndpointId,
-        service: ServicePort,
+        service: Arc<ServicePort>,
         identity: EndpointIdentity,
         mode: AdmissionMode,
     ) -> Arc<Self> {

@@ -31,7 +31,7 @@ pub struct Snapshot {
 /// The state of one service: who takes new flows, and how one is picked.
 #[derive(Debug)]
 pub struct ServiceSnapshot {
-    pub(crate) port: ServicePort,
+    pub(crate) port: Arc<ServicePort>,
     pub(crate) settings: Arc<ServiceSettings>,
     /// Whether its source has given a complete list.
     pub(crate) synced: bool,

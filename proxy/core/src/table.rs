@@ -5,10 +5,11 @@
 //! together, when the owner asks what to do ([`Table::poll_output`]). Not decided here: which endpoint a flow gets
 //! (`snapshot`), and when to ask.
 //!
-//! Inside: `slices` keeps what sources said, `join` makes a list of it (`source`: or configuration has one), `service`
-//! gives the list its identities, `touch` remembers what to look at, `eligible` chooses, `publish` acts, `drain` counts
-//! down, `deadline` says until when, `operators` keeps requests, `gate` says what pods wait for, `configure` says which
-//! services there are, `pinned` takes flows in from another process, `view` is for people.
+//! Inside: `slices` keeps what sources said, `join` makes a list of it (`listed`: each a place in its slice; `source`: or
+//! configuration has the list), `service` gives the list its identities, `touch` remembers what to look at, `eligible`
+//! chooses, `publish` acts, `drain` counts down, `deadline` says until when, `operators` keeps requests, `gate` says what
+//! pods wait for, `configure` says which services there are, `pinned` takes flows in from another process, `view` is for
+//! people.
 
 mod configure;
 mod deadline;
@@ -17,6 +18,7 @@ mod eligible;
 mod entry;
 mod gate;
 mod join;
+mod listed;
 mod numbers;
 mod operators;
 mod pinned;
@@ -58,6 +60,9 @@ use crate::{
     snapshot::{ServiceId, Snapshot},
     time::Timestamp,
 };
+
+/// Room for this many outputs is kept between two publishes.
+const OUTPUTS_KEPT: usize = 1024;
 
 /// Everything that is known. It has one owner.
 #[derive(Debug)]
@@ -143,7 +148,12 @@ impl Table {
         if !self.touched.is_empty() {
             self.publish(now);
         }
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() && self.outputs.capacity() > OUTPUTS_KEPT {
+            // What the first list of many endpoints took is not needed again.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     /// The generation that was published last; 0 before the first.
@@ -203,7 +213,7 @@ impl Table {
 
     fn apply(&mut self, slice: Slice) {
         let old = self.slices.get(&slice.name);
-        let known = old.map(|old| &*old.slice);
+        let known = old.map(|old| &old.slice);
         // What is known already changes nothing (S9).
         if known == Some(&slice) {
             return;
@@ -211,11 +221,11 @@ impl Table {
         self.outputs.extend(ignored(known, &slice).into_iter().map(Output::Notice));
         self.arrivals += 1;
         let name = slice.name.clone();
-        let new = Arrived::after(old, slice, self.arrivals);
+        let new = Arc::new(Arrived::after(old.map(|old| &**old), slice, self.arrivals));
         self.replace(&name, Some(&new));
     }
 
-    fn replace(&mut self, name: &SliceName, new: Option<&Arrived>) {
+    fn replace(&mut self, name: &SliceName, new: Option<&Arc<Arrived>>) {
         let old = self.slices.replace(name, new.cloned());
         let old_service = old.as_ref().and_then(|old| slices::joined(&old.slice)).cloned();
         let new_service = new.and_then(|new| slices::joined(&new.slice)).cloned();

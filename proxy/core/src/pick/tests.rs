@@ -21,7 +21,7 @@ fn identity(number: usize) -> EndpointIdentity {
 fn eligible(weights: &[u16]) -> Vec<Weighted> {
     let endpoint = |(number, weight): (usize, &u16)| {
         let id = EndpointId(number as u64 + 1);
-        (Endpoint::new(id, web(), identity(number), AdmissionMode::Open), *weight)
+        (Endpoint::new(id, Arc::new(web()), identity(number), AdmissionMode::Open), *weight)
     };
     weights.iter().enumerate().map(endpoint).collect()
 }
@@ -180,7 +180,7 @@ fn maglev_is_the_same_in_every_process() {
         .iter()
         .map(|(endpoint, weight)| {
             let id = EndpointId(endpoint.id().0 + 1_000);
-            (Endpoint::new(id, web(), endpoint.identity().clone(), AdmissionMode::Open), *weight)
+            (Endpoint::new(id, Arc::new(web()), endpoint.identity().clone(), AdmissionMode::Open), *weight)
         })
         .collect();
     let [here, there] = [here, there].map(|endpoints| PickSet::new(&endpoints, Policy::Maglev, false));

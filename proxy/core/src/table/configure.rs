@@ -81,7 +81,12 @@ impl Table {
     }
 
     /// Lets every service of this name know that one of its slices has changed, has come or has gone.
-    pub(super) fn join(&mut self, name: &ServiceName, old: Option<&Arrived>, new: Option<&Arrived>) {
+    pub(super) fn join(
+        &mut self,
+        name: &ServiceName,
+        old: Option<&Arc<Arrived>>,
+        new: Option<&Arc<Arrived>>,
+    ) {
         let first = ServicePort { service: name.clone(), port: None };
         for (port, service) in self.services.range_mut(first..).take_while(|(port, _)| port.service == *name)
         {
@@ -94,7 +99,7 @@ impl Table {
             let wanted = port_to_join(port, &self.slices, joined.as_ref());
             if *joined == wanted {
                 if let Some(joined) = &*joined {
-                    let keys = join.replace(old.map(|old| &*old.slice), new, joined);
+                    let keys = join.replace(old.map(|old| &old.slice), new, joined);
                     touch.keys.extend(keys);
                 }
             } else {

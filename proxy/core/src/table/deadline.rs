@@ -4,7 +4,7 @@
 //! moves earlier while its drain lasts: flows that were told to hurry cannot be told to wait. How the time until then
 //! is used is `shed`'s business.
 
-use alloc::{collections::BTreeMap, sync::Arc};
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
 
 use super::{Table, entry::Entry, service::Service};
 use crate::{
@@ -54,10 +54,10 @@ impl Entry {
                 max_per_second,
             })
         });
-        if plan == self.planned {
+        if plan.as_ref() == self.planned.as_deref() {
             return None;
         }
-        self.planned = plan;
+        self.planned = plan.map(Box::new);
         Some(Output::DrainPlanned { endpoint: Arc::clone(&self.endpoint), service, plan })
     }
 }

@@ -126,7 +126,7 @@ impl Entry {
         let drain = self.drain.as_ref()?;
         Some(DrainRecord {
             endpoint: Arc::clone(&self.endpoint),
-            pod: self.facts.pod.clone(),
+            pod: self.facts.pod().cloned(),
             why: drain.why.clone(),
             began: drain.since,
             ended: now,
@@ -145,7 +145,7 @@ impl Entry {
     }
 
     fn slice_says_terminating(&self) -> String {
-        match &self.facts.slice {
+        match self.facts.slice() {
             Some((slice, _)) => format!("slice {slice} says terminating"),
             None => String::from("terminating"),
         }

@@ -24,7 +24,7 @@ pub(super) struct Place {
 impl Place {
     /// Whether the service may use the endpoint at all: traffic policy Local means this node's.
     pub(super) fn admits(&self, entry: &Entry, local_only: bool) -> bool {
-        !local_only || (self.node.is_some() && entry.facts.node == self.node)
+        !local_only || (self.node.is_some() && entry.facts.node() == self.node.as_ref())
     }
 
     /// Closes what is on a node that is going away, where there is another endpoint of its family to go to (A25).
@@ -32,8 +32,7 @@ impl Place {
         if self.leaving.is_empty() {
             return;
         }
-        let is_leaving =
-            |entry: &Entry| entry.facts.node.as_ref().is_some_and(|node| self.leaving.contains(node));
+        let is_leaving = |entry: &Entry| entry.facts.node().is_some_and(|node| self.leaving.contains(node));
         let open: Vec<&mut Entry> = present
             .filter(|entry| entry.mode == AdmissionMode::Open && self.admits(entry, local_only))
             .collect();
@@ -113,7 +112,7 @@ fn near<'a>(all: Vec<&'a Entry>, place: &Place) -> Vec<&'a Entry> {
         let chosen: Vec<&Entry> = all.iter().copied().filter(|entry| hints(entry).contains(here)).collect();
         (complete && !chosen.is_empty()).then_some(chosen)
     };
-    hinted(|entry| &entry.facts.node_hints, place.node.as_ref())
-        .or_else(|| hinted(|entry| &entry.facts.zone_hints, place.zone.as_ref()))
+    hinted(|entry| entry.facts.node_hints(), place.node.as_ref())
+        .or_else(|| hinted(|entry| entry.facts.zone_hints(), place.zone.as_ref()))
         .unwrap_or(all)
 }

@@ -1,24 +1,20 @@
 //! An endpoint of a service as the table knows it.
 
-use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc};
 
+use super::listed::Listed;
 use crate::{
     admission::AdmissionMode, conditions::Conditions, endpoint::Endpoint, name::SliceName, shed::DrainPlan,
-    tally::Ends, time::Timestamp,
+    slice::SliceEndpoint, tally::Ends, time::Timestamp,
 };
 
 /// What a source says of an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) conditions: Conditions,
     pub(super) weight: u16,
-    pub(super) pod: Option<Arc<str>>,
-    pub(super) node: Option<Arc<str>>,
-    pub(super) zone: Option<Arc<str>>,
-    pub(super) zone_hints: Vec<Arc<str>>,
-    pub(super) node_hints: Vec<Arc<str>>,
-    /// The slice and its generation; `None` for a fixed endpoint.
-    pub(super) slice: Option<(SliceName, u64)>,
+    /// Where everything else stands; `None` for a fixed endpoint.
+    pub(super) listed: Option<Listed>,
 }
 
 /// A drain that is on.
@@ -58,7 +54,7 @@ pub(super) struct Entry {
     /// Apart, because most endpoints have none, and there may be many of them.
     pub(super) drain: Option<Box<Drain>>,
     /// What the workers were told to do about the drain.
-    pub(super) planned: Option<DrainPlan>,
+    pub(super) planned: Option<Box<DrainPlan>>,
     pub(super) since: Timestamp,
     /// What was reported when it went, so that coming back can undo it.
     pub(super) reported_gone: bool,
@@ -76,16 +72,50 @@ pub(super) struct AtClose {
 }
 
 impl Facts {
+    fn endpoint(&self) -> Option<&SliceEndpoint> {
+        self.listed.as_ref()?.endpoint()
+    }
+
+    /// Its pod, as namespace/name.
+    pub(super) fn pod(&self) -> Option<&Arc<str>> {
+        self.endpoint()?.pod_name.as_ref()
+    }
+
+    /// The node it runs on.
+    pub(super) fn node(&self) -> Option<&Arc<str>> {
+        self.endpoint()?.node.as_ref()
+    }
+
+    /// Its zone.
+    pub(super) fn zone(&self) -> Option<&Arc<str>> {
+        self.endpoint()?.zone.as_ref()
+    }
+
+    /// The zones that it is meant for.
+    pub(super) fn zone_hints(&self) -> &[Arc<str>] {
+        self.endpoint().map_or(&[], |endpoint| &endpoint.zone_hints)
+    }
+
+    /// The nodes that it is meant for.
+    pub(super) fn node_hints(&self) -> &[Arc<str>] {
+        self.endpoint().map_or(&[], |endpoint| &endpoint.node_hints)
+    }
+
+    /// The slice and its generation; `None` for a fixed endpoint.
+    pub(super) fn slice(&self) -> Option<(&SliceName, u64)> {
+        self.listed.as_ref().map(|listed| (&listed.slice().name, listed.slice().generation))
+    }
+
     /// Whether who may take new flows can differ between the two.
     pub(super) fn choose_alike(&self, other: &Self) -> bool {
         self.conditions == other.conditions
             && self.weight == other.weight
-            && self.zone_hints == other.zone_hints
-            && self.node_hints == other.node_hints
+            && self.zone_hints() == other.zone_hints()
+            && self.node_hints() == other.node_hints()
             // It may be this one, or one that is going away.
-            && self.node == other.node
+            && self.node() == other.node()
             // An operator may mean the endpoint by its pod's name.
-            && self.pod == other.pod
+            && self.pod() == other.pod()
     }
 }
 

@@ -5,13 +5,14 @@
 //! slices came makes no difference beyond rule S4's "the later arrival".
 
 use alloc::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
+    vec,
     vec::Vec,
 };
-use core::net::SocketAddr;
+use core::{mem, net::SocketAddr, slice};
 
-use super::{entry::Facts, slices::Arrived};
+use super::{entry::Facts, listed::Listed, slices::Arrived};
 use crate::{
     conditions::Conditions,
     endpoint::EndpointIdentity,
@@ -22,21 +23,44 @@ use crate::{
 /// An index from key to candidates.
 #[derive(Debug, Default)]
 pub(super) struct Join {
-    keys: BTreeMap<SocketAddr, Vec<Candidate>>,
+    keys: BTreeMap<SocketAddr, Candidates>,
 }
 
-/// An endpoint as one slice has it.
+/// The endpoints that slices have for one key. Nearly always it is one, and there may be very many keys.
 #[derive(Debug)]
-struct Candidate {
-    slice: Arc<Slice>,
-    index: usize,
-    /// When this slice first had this pod at this address.
-    arrival: u64,
+enum Candidates {
+    One(Listed),
+    Several(Vec<Listed>),
 }
 
-impl Candidate {
-    fn endpoint(&self) -> Option<&SliceEndpoint> {
-        self.slice.endpoints.get(self.index)
+impl Candidates {
+    fn all(&self) -> &[Listed] {
+        match self {
+            Self::One(one) => slice::from_ref(one),
+            Self::Several(several) => several,
+        }
+    }
+
+    fn push(&mut self, candidate: Listed) {
+        match self {
+            Self::One(one) => *self = Self::Several(vec![one.clone(), candidate]),
+            Self::Several(several) => several.push(candidate),
+        }
+    }
+
+    /// Drops what this slice has; whether anything is left.
+    fn remove(&mut self, slice: &SliceName) -> bool {
+        match self {
+            Self::One(one) => one.slice().name != *slice,
+            Self::Several(several) => {
+                several.retain(|candidate| candidate.slice().name != *slice);
+                if let [one] = &**several {
+                    *self = Self::One(one.clone());
+                    return true;
+                }
+                !several.is_empty()
+            }
+        }
     }
 }
 
@@ -49,7 +73,7 @@ pub(super) struct Winner {
 
 impl Join {
     /// A join of these slices.
-    pub(super) fn of<'a>(slices: impl Iterator<Item = &'a Arrived>, port: &PortName) -> Self {
+    pub(super) fn of<'a>(slices: impl Iterator<Item = &'a Arc<Arrived>>, port: &PortName) -> Self {
         let mut join = Self::default();
         for arrived in slices {
             join.replace(None, Some(arrived), port);
@@ -61,7 +85,7 @@ impl Join {
     pub(super) fn replace(
         &mut self,
         old: Option<&Slice>,
-        new: Option<&Arrived>,
+        new: Option<&Arc<Arrived>>,
         port: &PortName,
     ) -> BTreeSet<SocketAddr> {
         let mut touched: BTreeSet<SocketAddr> =
@@ -71,12 +95,16 @@ impl Join {
                 self.remove(*key, name);
             }
         }
-        if let Some(Arrived { slice, arrivals }) = new {
+        if let Some(arrived) = new {
             // A slice that has the port has a key for every endpoint, in their order.
-            for (index, ((_, key), arrival)) in keyed(slice, port).zip(&**arrivals).enumerate() {
-                let candidate = Candidate { slice: Arc::clone(slice), index, arrival: *arrival };
-                // Most keys have one candidate, and the default would make room for four.
-                self.keys.entry(key).or_insert_with(|| Vec::with_capacity(1)).push(candidate);
+            for (index, (_, key)) in keyed(&arrived.slice, port).enumerate() {
+                let candidate = Listed::at(arrived, index);
+                match self.keys.entry(key) {
+                    Entry::Vacant(vacant) => {
+                        vacant.insert(Candidates::One(candidate));
+                    }
+                    Entry::Occupied(mut occupied) => occupied.get_mut().push(candidate),
+                }
                 touched.insert(key);
             }
         }
@@ -84,32 +112,41 @@ impl Join {
     }
 
     fn remove(&mut self, key: SocketAddr, slice: &SliceName) {
-        let Some(candidates) = self.keys.get_mut(&key) else { return };
-        candidates.retain(|candidate| candidate.slice.name != *slice);
-        if candidates.is_empty() {
+        if self.keys.get_mut(&key).is_some_and(|candidates| !candidates.remove(slice)) {
             self.keys.remove(&key);
         }
+    }
+
+    /// Gives back what many keys left free when they came one by one.
+    pub(super) fn pack(&mut self) {
+        self.keys = mem::take(&mut self.keys).into_iter().collect();
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = SocketAddr> {
         self.keys.keys().copied()
     }
 
+    fn candidates(&self, key: SocketAddr) -> &[Listed] {
+        self.keys.get(&key).map_or(&[], Candidates::all)
+    }
+
     /// Whether some slice has this very endpoint and says it is terminating, though it may not have won its key.
     pub(super) fn is_terminating(&self, identity: &EndpointIdentity) -> bool {
-        let candidates = self.keys.get(&identity.address).into_iter().flatten();
-        candidates
-            .filter_map(Candidate::endpoint)
+        self.candidates(identity.address)
+            .iter()
+            .filter_map(Listed::endpoint)
             .any(|endpoint| endpoint.pod_uid == identity.pod_uid && endpoint.conditions.terminating)
     }
 
     /// Who has the key (S4).
     pub(super) fn winner(&self, key: SocketAddr) -> Option<Winner> {
+        let candidates = self.candidates(key);
+        if let [only] = candidates {
+            return Some(Pod::of(only)?.into());
+        }
         let mut pods: BTreeMap<Option<&Arc<str>>, Pod<'_>> = BTreeMap::new();
-        for candidate in self.keys.get(&key)? {
-            let Some(endpoint) = candidate.endpoint() else { continue };
-            let pod = Pod { candidate, endpoint, conditions: endpoint.conditions };
-            pods.entry(endpoint.pod_uid.as_ref()).and_modify(|known| known.merge(&pod)).or_insert(pod);
+        for pod in candidates.iter().filter_map(Pod::of) {
+            pods.entry(pod.endpoint.pod_uid.as_ref()).and_modify(|known| known.merge(&pod)).or_insert(pod);
         }
         // Keys of the map are in order, so that the last word among equals is the uid's.
         let winner = pods.into_values().reduce(|best, next| if next.beats(&best) { next } else { best })?;
@@ -119,12 +156,17 @@ impl Join {
 
 /// One pod's candidates for a key, made one.
 struct Pod<'a> {
-    candidate: &'a Candidate,
+    candidate: &'a Listed,
     endpoint: &'a SliceEndpoint,
     conditions: Conditions,
 }
 
-impl Pod<'_> {
+impl<'a> Pod<'a> {
+    fn of(candidate: &'a Listed) -> Option<Self> {
+        let endpoint = candidate.endpoint()?;
+        Some(Self { candidate, endpoint, conditions: endpoint.conditions })
+    }
+
     /// One uid in two slices: what is worse is true, because a deletionTimestamp is never taken back and the other
     /// slice is merely behind.
     fn merge(&mut self, other: &Self) {
@@ -142,8 +184,8 @@ impl Pod<'_> {
 
     fn is_newer(&self, other: &Self) -> bool {
         let (mine, theirs) = (self.candidate, other.candidate);
-        mine.arrival > theirs.arrival
-            || (mine.arrival == theirs.arrival && mine.slice.name < theirs.slice.name)
+        let by_arrival = mine.arrival().cmp(&theirs.arrival());
+        by_arrival.is_gt() || (by_arrival.is_eq() && mine.slice().name < theirs.slice().name)
     }
 
     /// Two uids at one key: not terminating, then ready, then the later arrival, then the slice's name.
@@ -156,20 +198,10 @@ impl Pod<'_> {
 
 impl From<Pod<'_>> for Winner {
     fn from(pod: Pod<'_>) -> Self {
-        let endpoint = pod.endpoint;
-        let slice = &pod.candidate.slice;
+        let Pod { candidate, endpoint, conditions } = pod;
         Self {
             pod_uid: endpoint.pod_uid.clone(),
-            facts: Facts {
-                conditions: pod.conditions,
-                weight: 1,
-                pod: endpoint.pod_name.clone(),
-                node: endpoint.node.clone(),
-                zone: endpoint.zone.clone(),
-                zone_hints: endpoint.zone_hints.clone(),
-                node_hints: endpoint.node_hints.clone(),
-                slice: Some((slice.name.clone(), slice.generation)),
-            },
+            facts: Facts { conditions, weight: 1, listed: Some(candidate.clone()) },
         }
     }
 }

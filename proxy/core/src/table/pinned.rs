@@ -1,6 +1,6 @@
 //! Flows that come from another process, each pinned to its endpoint, whether or not the table knows that one.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::sync::Arc;
 
 use super::{
     Table,
@@ -27,12 +27,12 @@ impl Table {
             service.configured = false;
             service
         });
-        let numbers = &mut self.numbers;
+        let (numbers, shared) = (&mut self.numbers, Arc::clone(&service.port));
         let present = service.present.get_mut(&identity.address);
         let entry = match present.filter(|entry| *entry.endpoint.identity() == identity) {
             Some(entry) => entry,
             None => service.gone.entry(identity.clone()).or_insert_with(|| {
-                let mut entry = Entry::new(numbers.create(port, identity), unknown(), now);
+                let mut entry = Entry::new(numbers.create(&shared, identity), unknown(), now);
                 // Its dead peer timeout, where one was armed, is still on its sockets; coming back takes it off.
                 entry.reported_gone = true;
                 entry
@@ -56,11 +56,6 @@ fn unknown() -> Facts {
     Facts {
         conditions: Conditions { ready: false, serving: false, terminating: false },
         weight: 1,
-        pod: None,
-        node: None,
-        zone: None,
-        zone_hints: Vec::new(),
-        node_hints: Vec::new(),
-        slice: None,
+        listed: None,
     }
 }

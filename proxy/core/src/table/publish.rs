@@ -119,7 +119,7 @@ impl Table {
 /// The request by which an operator drains an endpoint.
 fn asked_to_drain<'a>(operators: &'a Operators, entry: &Entry) -> Option<&'a OperatorRequest> {
     let service = &entry.endpoint.service().service;
-    let request = operators.asked(service, entry.endpoint.address(), entry.facts.pod.as_deref())?;
+    let request = operators.asked(service, entry.endpoint.address(), entry.facts.pod().map(|pod| &**pod))?;
     match request.state {
         AdminState::Drain => Some(request),
         AdminState::InService => None,
@@ -206,7 +206,7 @@ impl Service {
         };
         let known = self.published.as_deref();
         Some(Some(Arc::new(ServiceSnapshot {
-            port: self.port.clone(),
+            port: Arc::clone(&self.port),
             settings: Arc::clone(&self.settings),
             synced,
             tier: eligible.tier,
@@ -234,6 +234,7 @@ impl Service {
             return (Vec::new(), notices);
         }
         entry.reported_gone = !by_reload;
+        entry.facts.listed = entry.facts.listed.take().map(|listed| listed.alone());
         let mut outputs: Vec<Output> =
             entry.plan_drain(&self.settings.drain, None, pods, self.slot).into_iter().collect();
         self.gone.insert(endpoint.identity().clone(), entry);
@@ -250,14 +251,14 @@ impl Service {
     fn tell(&mut self, synced: bool, ports: impl FnOnce() -> alloc::string::String) -> Vec<Notice> {
         let mut notices = Vec::new();
         if self.ambiguous && !self.told.ambiguous {
-            notices.push(Notice::AmbiguousPort { service: self.port.clone(), ports: ports() });
+            notices.push(Notice::AmbiguousPort { service: ServicePort::clone(&self.port), ports: ports() });
         }
         self.told.ambiguous = self.ambiguous;
         let eligible = self.published.as_deref().map(ServiceSnapshot::eligible);
         if let Some(eligible) = eligible.filter(|_| synced || self.is_fixed()) {
             // That a service has endpoints from the start is nothing to tell.
             if self.told.any_eligible.unwrap_or(true) != (eligible > 0) {
-                notices.push(Notice::Eligibility { service: self.port.clone(), eligible });
+                notices.push(Notice::Eligibility { service: ServicePort::clone(&self.port), eligible });
             }
             self.told.any_eligible = Some(eligible > 0);
         }

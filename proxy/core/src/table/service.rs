@@ -8,7 +8,7 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
-use core::net::SocketAddr;
+use core::{mem, net::SocketAddr};
 
 use super::{
     entry::{Entry, Facts},
@@ -31,7 +31,7 @@ use crate::{
 /// A service and its endpoints.
 #[derive(Debug)]
 pub(super) struct Service {
-    pub(super) port: ServicePort,
+    pub(super) port: Arc<ServicePort>,
     pub(super) slot: ServiceId,
     pub(super) settings: Arc<ServiceSettings>,
     pub(super) configured: bool,
@@ -62,6 +62,8 @@ pub(super) struct Settled {
     pub(super) notices: Vec<Notice>,
     /// Who may take new flows may differ.
     pub(super) choice: bool,
+    /// How many endpoints have come.
+    arrived: usize,
 }
 
 /// An endpoint that has left.
@@ -81,7 +83,7 @@ impl Service {
         source: Source,
     ) -> Self {
         Self {
-            port,
+            port: Arc::new(port),
             slot,
             settings,
             configured: true,
@@ -131,6 +133,11 @@ impl Service {
                 self.settle_key(*key, touch, numbers, now, &mut settled);
             }
         }
+        // Maps that were filled key by key are little more than half full.
+        if settled.arrived > self.present.len() / 2 {
+            self.present = mem::take(&mut self.present).into_iter().collect();
+            self.source.pack();
+        }
         settled
     }
 
@@ -142,12 +149,11 @@ impl Service {
         now: Timestamp,
         settled: &mut Settled,
     ) {
-        let winner = self.source.winner(key);
+        let mut winner = self.source.winner(key);
         if let Some(entry) = self.present.get_mut(&key) {
-            if let Some(winner) = &winner
-                && entry.endpoint.identity().pod_uid == winner.pod_uid
-            {
-                update(entry, &winner.facts, now, settled);
+            let uid = &entry.endpoint.identity().pod_uid;
+            if let Some(winner) = winner.take_if(|winner| winner.pod_uid == *uid) {
+                update(entry, winner.facts, now, settled);
                 return;
             }
             if let Some(entry) = self.present.remove(&key) {
@@ -185,7 +191,7 @@ impl Service {
         let conditions = winner.facts.conditions;
         let entry = match self.gone.remove(&identity) {
             Some(mut entry) => {
-                if core::mem::take(&mut entry.reported_gone) {
+                if mem::take(&mut entry.reported_gone) {
                     settled.back.push(Arc::clone(&entry.endpoint));
                 }
                 entry.facts = winner.facts;
@@ -195,21 +201,21 @@ impl Service {
             None => Entry::new(numbers.create(&self.port, identity), winner.facts, now),
         };
         settled.choice = true;
+        settled.arrived += 1;
         settled.notices.push(Notice::EndpointAdded { endpoint: Arc::clone(&entry.endpoint), conditions });
         self.present.insert(key, entry);
     }
 }
 
-fn update(entry: &mut Entry, facts: &Facts, now: Timestamp, settled: &mut Settled) {
-    if entry.facts == *facts {
-        return;
-    }
-    settled.choice |= !entry.facts.choose_alike(facts);
+/// Takes in what is said of an endpoint. Also where nothing of it has changed the slice that says it is another one,
+/// which the old one must not outlive.
+fn update(entry: &mut Entry, facts: Facts, now: Timestamp, settled: &mut Settled) {
+    settled.choice |= !entry.facts.choose_alike(&facts);
     let (from, to) = (entry.facts.conditions, facts.conditions);
     if from != to {
         entry.since = now;
         let endpoint = Arc::clone(&entry.endpoint);
         settled.notices.push(Notice::ConditionsChanged { endpoint, from, to });
     }
-    entry.facts = facts.clone();
+    entry.facts = facts;
 }

@@ -1,6 +1,7 @@
 //! The slices as their source last showed them (S2), also those of services that nobody configured: a reload may.
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet},
     string::String,
     sync::Arc,
@@ -14,12 +15,12 @@ use crate::{
 };
 
 /// A slice, and when what it says arrived.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Arrived {
-    pub(super) slice: Arc<Slice>,
+    pub(super) slice: Slice,
     /// For each endpoint, at which change of any slice this slice first had this pod at this address. A rewrite that
     /// leaves an endpoint as it was is no arrival.
-    pub(super) arrivals: Arc<[u64]>,
+    pub(super) arrivals: Box<[u64]>,
 }
 
 impl Arrived {
@@ -34,14 +35,14 @@ impl Arrived {
             known.get(&(endpoint.address, endpoint.pod_uid.as_ref())).copied().unwrap_or(now)
         };
         let arrivals = slice.endpoints.iter().map(arrival).collect();
-        Self { slice: Arc::new(slice), arrivals }
+        Self { slice, arrivals }
     }
 }
 
 /// All slices, by name and by Service.
 #[derive(Debug, Default)]
 pub(super) struct Slices {
-    by_name: BTreeMap<SliceName, Arrived>,
+    by_name: BTreeMap<SliceName, Arc<Arrived>>,
     services: BTreeMap<ServiceName, ServiceSlices>,
 }
 
@@ -66,11 +67,11 @@ pub(super) enum OnlyPort {
 
 impl Slices {
     /// Replaces a slice and returns the one it replaces.
-    pub(super) fn replace(&mut self, name: &SliceName, with: Option<Arrived>) -> Option<Arrived> {
+    pub(super) fn replace(&mut self, name: &SliceName, with: Option<Arc<Arrived>>) -> Option<Arc<Arrived>> {
         let old = self.by_name.remove(name);
         if let Some(service) = old.as_ref().and_then(|old| joined(&old.slice)) {
             let empty = self.services.get_mut(service).is_some_and(|slices| {
-                slices.remove(name, old.as_ref().map(|old| &*old.slice));
+                slices.remove(name, old.as_ref().map(|old| &old.slice));
                 slices.names.is_empty()
             });
             if empty {
@@ -86,7 +87,7 @@ impl Slices {
         old
     }
 
-    pub(super) fn get(&self, name: &SliceName) -> Option<&Arrived> {
+    pub(super) fn get(&self, name: &SliceName) -> Option<&Arc<Arrived>> {
         self.by_name.get(name)
     }
 
@@ -99,7 +100,7 @@ impl Slices {
     }
 
     /// The slices of a Service.
-    pub(super) fn of(&self, service: &ServiceName) -> impl Iterator<Item = &Arrived> {
+    pub(super) fn of(&self, service: &ServiceName) -> impl Iterator<Item = &Arc<Arrived>> {
         let names = self.services.get(service).into_iter().flat_map(|slices| &slices.names);
         names.filter_map(|name| self.by_name.get(name))
     }

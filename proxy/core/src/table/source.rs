@@ -42,6 +42,13 @@ impl Source {
         }
     }
 
+    /// Gives back what many keys left free when they came one by one.
+    pub(super) fn pack(&mut self) {
+        if let Self::Slices { join, .. } = self {
+            join.pack();
+        }
+    }
+
     pub(super) fn is_terminating(&self, identity: &EndpointIdentity) -> bool {
         match self {
             Self::Slices { join, .. } => join.is_terminating(identity),
@@ -52,17 +59,5 @@ impl Source {
 
 /// An endpoint from configuration is always ready: that it is listed is all that is known.
 fn fixed_winner(weight: u16) -> Winner {
-    Winner {
-        pod_uid: None,
-        facts: Facts {
-            conditions: Conditions::default(),
-            weight,
-            pod: None,
-            node: None,
-            zone: None,
-            zone_hints: Vec::new(),
-            node_hints: Vec::new(),
-            slice: None,
-        },
-    }
+    Winner { pod_uid: None, facts: Facts { conditions: Conditions::default(), weight, listed: None } }
 }

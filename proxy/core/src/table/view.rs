@@ -100,7 +100,7 @@ impl Table {
         gone.sort_by_key(|entry| entry.endpoint.address());
         endpoints.extend(gone.into_iter().map(|entry| self.endpoint_view(service, entry, None)));
         ServiceView {
-            port: service.port.clone(),
+            port: ServicePort::clone(&service.port),
             settings: Arc::clone(&service.settings),
             configured: service.configured,
             eligible: published.map_or(0, ServiceSnapshot::eligible),
@@ -116,8 +116,11 @@ impl Table {
         conditions: Option<Conditions>,
     ) -> EndpointView {
         let endpoint = &entry.endpoint;
-        let operator =
-            self.operators.asked(&service.port.service, endpoint.address(), entry.facts.pod.as_deref());
+        let operator = self.operators.asked(
+            &service.port.service,
+            endpoint.address(),
+            entry.facts.pod().map(|pod| &**pod),
+        );
         EndpointView {
             endpoint: Arc::clone(endpoint),
             conditions,
@@ -133,10 +136,10 @@ impl Table {
                 drained: drain.drained.filter(|_| endpoint.admission().flows() == 0),
             }),
             since: entry.since,
-            pod: entry.facts.pod.clone(),
-            node: entry.facts.node.clone(),
-            zone: entry.facts.zone.clone(),
-            slice: entry.facts.slice.clone(),
+            pod: entry.facts.pod().cloned(),
+            node: entry.facts.node().cloned(),
+            zone: entry.facts.zone().cloned(),
+            slice: entry.facts.slice().map(|(slice, generation)| (slice.clone(), generation)),
         }
     }
 }

@@ -2,7 +2,7 @@ use alloc::{format, sync::Arc, vec, vec::Vec};
 use std::string::String;
 
 use crate::{
-    Event, FixedEndpoint, ServiceConfig, ServicePort,
+    Event, FixedEndpoint, ServiceConfig, ServicePort, Slice,
     sample::{LEAVING, READY, World, config, endpoint, of_service, slice, slice_name, web, with_ports},
 };
 
@@ -278,4 +278,53 @@ fn shadowing_is_said_each_time_it_begins() {
         assert_eq!(world.said().iter().filter(|line| line.starts_with("shadowed")).count(), 1);
         world.tell(Event::ServicesConfigured(vec![config(web())]));
     }
+}
+
+/// An endpoint that goes while it has flows is kept, and of its slice nothing else: pods that go from a slice one after
+/// another would each keep a version of it otherwise.
+#[test]
+fn an_endpoint_that_goes_keeps_no_more_of_its_slice_than_itself() {
+    let endpoints = |from: u32| {
+        (from..4).map(|i| endpoint(&format!("p{i}"), &format!("10.0.0.{i}"), READY)).collect::<Vec<_>>()
+    };
+    let mut world = World::listed(vec![slice("a", endpoints(0))]);
+    let _flows: Vec<_> = (0..40).map(|_| world.admit().unwrap()).collect();
+    for gone in 1..4 {
+        let slices = &world.table.slices;
+        let version = Arc::downgrade(slices.get(&slice_name("a")).unwrap());
+        world.apply(slice("a", endpoints(gone)));
+        assert!(version.upgrade().is_none(), "a version outlives its successor");
+        let view = world.endpoint(&format!("10.0.0.{}:80", gone - 1));
+        assert_eq!(view.conditions, None);
+        assert_eq!(view.pod.as_deref(), Some(&*format!("default/p{}", gone - 1)));
+        assert_eq!(view.slice.unwrap().0, slice_name("a"));
+    }
+}
+
+/// A slice that is written again without a change of its endpoints takes the place of what it was.
+#[test]
+fn a_rewritten_slice_is_what_its_endpoints_come_from() {
+    let said = |generation| {
+        let slice = slice("a", vec![endpoint("p1", "10.0.0.1", READY)]);
+        Slice { generation, ..slice }
+    };
+    let mut world = World::listed(vec![said(1)]);
+    let version = Arc::downgrade(world.table.slices.get(&slice_name("a")).unwrap());
+    let generation = world.table.generation();
+    world.apply(said(2));
+    assert_eq!(world.endpoint("10.0.0.1:80").slice.unwrap().1, 2);
+    assert!(version.upgrade().is_none(), "the old one is not kept");
+    assert_eq!(world.table.generation(), generation, "for new flows nothing has changed");
+}
+
+/// What the first list of very many endpoints needed is given back.
+#[test]
+fn room_for_many_outputs_is_not_kept() {
+    let many = (0..4_000_u32).map(|i| {
+        let address = format!("10.0.{}.{}", i / 256, i % 256);
+        endpoint(&format!("p{i}"), &address, READY)
+    });
+    let mut world = World::listed(vec![slice("a", many.collect())]);
+    assert!(world.said().len() >= 4_000);
+    assert!(world.table.outputs.capacity() <= crate::table::OUTPUTS_KEPT);
 }

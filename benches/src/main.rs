@@ -12,6 +12,7 @@ mod cli;
 mod compare;
 mod cores;
 mod endpoints;
+mod handoff;
 mod html;
 mod load;
 mod measure;
@@ -47,6 +48,12 @@ const INVALID_ROW: u8 = 1;
 fn main() -> ExitCode {
     let args = match Cli::parse().command {
         Command::Compare(args) => args,
+        Command::Handoff(args) => {
+            return handoff::run(&args).unwrap_or_else(|error| {
+                eprintln!("error: {error:#}");
+                ExitCode::from(NOT_MEASURED)
+            });
+        }
         Command::Proxy { arguments } => return tidegate::main_with(arguments),
     };
     match compare(&args) {

@@ -220,6 +220,19 @@ pub struct Handoff {
     pub timeout: Duration,
     /// How long the predecessor waits for flows that did not move.
     pub linger: Duration,
+    /// What the predecessor does then.
+    pub afterwards: Afterwards,
+    /// Where this process answers probes for itself.
+    pub probe_socket: Option<PathBuf>,
+}
+
+/// What a process does that has handed everything over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// It ends.
+    Exit,
+    /// It closes everything and waits for SIGTERM.
+    Park,
 }
 
 /// Where this process runs.

@@ -17,7 +17,7 @@ use tidegate_core::{DrainDeadline, OnRemoval, Policy, ServiceName, WhenNoneReady
 
 pub(crate) use self::peers::{GateBlock, PeerTlsBlock, PeersBlock};
 use crate::{
-    configuration::AdminAddress,
+    configuration::{AdminAddress, Afterwards},
     deadline::Window,
     leaf::{Field, Leaf, Located, Scalar},
     timespan::{AffinityTimeout, Delay, DelayOrNone, KeepaliveSeconds, Timeout, TimeoutOrNone},
@@ -404,6 +404,11 @@ pub(crate) struct HandoffBlock {
     pub(crate) timeout: Option<Field<Timeout>>,
     /// How long the predecessor waits for flows that did not move before it cuts them. Default: 1h.
     pub(crate) linger: Option<Field<Delay>>,
+    /// What the predecessor does when it has handed over and has no flow left. Default: exit.
+    pub(crate) afterwards: Option<Field<Afterwards>>,
+    /// A Unix socket on which this process answers `tidegate probe` for itself: it never goes to a successor. Default:
+    /// none.
+    pub(crate) probe_socket: Option<Field<FilePath>>,
 }
 
 /// The log of flows: one line per flow when it ends.

@@ -62,6 +62,10 @@ impl Configuration {
             writeln!(out, "handoff:\n  socket: {}", path_text(&handoff.socket))?;
             writeln!(out, "  timeout: {}", display(handoff.timeout))?;
             writeln!(out, "  linger: {}", display(handoff.linger))?;
+            writeln!(out, "  afterwards: {}", handoff.afterwards.word())?;
+            if let Some(path) = &handoff.probe_socket {
+                writeln!(out, "  probeSocket: {}", path_text(path))?;
+            }
         }
         self.write_node(out)?;
         writeln!(out, "shutdown:\n  delay: {}", display(self.shutdown.delay))?;

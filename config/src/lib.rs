@@ -25,8 +25,8 @@ mod words;
 
 pub use annotation::{ANNOTATIONS, annotate};
 pub use configuration::{
-    Admin, AdminAddress, Configuration, FlowLog, Handoff, Kubernetes, Listener, Node, PeerMembers, PeerTls,
-    Peers, Service, Shutdown, Source, Workers,
+    Admin, AdminAddress, Afterwards, Configuration, FlowLog, Handoff, Kubernetes, Listener, Node,
+    PeerMembers, PeerTls, Peers, Service, Shutdown, Source, Workers,
 };
 pub use error::{Finding, LoadError};
 pub use load::{Loaded, MAX_FILE_BYTES, fuzz_parse, load, parse};

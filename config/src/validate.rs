@@ -16,7 +16,9 @@ use std::{
 };
 
 use crate::{
-    configuration::{Admin, AdminAddress, Configuration, FlowLog, Handoff, Node, Shutdown, Workers},
+    configuration::{
+        Admin, AdminAddress, Afterwards, Configuration, FlowLog, Handoff, Node, Shutdown, Workers,
+    },
     document::{AdminBlock, Document, FlowLogBlock, HandoffBlock, NodeBlock, ShutdownBlock},
     error::Finding,
     leaf::{Field, Located, Place},
@@ -172,10 +174,22 @@ impl Check<'_> {
     fn handoff(&mut self, Located { value: block, place }: &Located<HandoffBlock>) -> Option<Handoff> {
         let timeout = self.value(&block.timeout, "handoff.timeout").and_then(|timeout| timeout.0);
         let linger = self.value(&block.linger, "handoff.linger").and_then(|linger| linger.0);
+        let afterwards = self.value(&block.afterwards, "handoff.afterwards");
+        let probe_socket =
+            self.value(&block.probe_socket, "handoff.probeSocket").map(|path| self.resolve(&path));
         let remedy = "`socket: /path` under `handoff`";
         let socket = self.required(&block.socket, *place, "handoff.socket", remedy)?;
+        let socket = self.resolve(&socket);
+        if probe_socket.as_ref() == Some(&socket)
+            && let Some(field) = &block.probe_socket
+        {
+            let message = "is the same as handoff.socket; each needs a path of its own";
+            self.errors.push(Finding::new(field.place, "handoff.probeSocket", message));
+        }
         Some(Handoff {
-            socket: self.resolve(&socket),
+            socket,
+            afterwards: afterwards.unwrap_or(Afterwards::Exit),
+            probe_socket,
             timeout: timeout.unwrap_or(Duration::from_secs(30)),
             linger: linger.unwrap_or(Duration::from_secs(3600)),
         })

@@ -3,7 +3,10 @@
 use schemars::{Schema, json_schema};
 use tidegate_core::{OnRemoval, Policy, WhenNoneReady};
 
-use crate::leaf::{Leaf, Scalar};
+use crate::{
+    configuration::Afterwards,
+    leaf::{Leaf, Scalar},
+};
 
 /// A set of words, each with what it means.
 pub(crate) trait Words: Copy + PartialEq + 'static {
@@ -88,6 +91,17 @@ impl Words for OnRemoval {
         ("keep", Self::Keep, "Its flows end by themselves, or when the kernel finds their end dead."),
         ("deadline", Self::Deadline, "Its flows are drained, like those of a terminating endpoint."),
         ("close", Self::Close, "Its flows are closed."),
+    ];
+}
+
+impl Words for Afterwards {
+    const WORDS: &'static [(&'static str, Self, &'static str)] = &[
+        ("exit", Self::Exit, "It ends."),
+        (
+            "park",
+            Self::Park,
+            "It closes everything and waits for SIGTERM: for a container that would be started again if it ended.",
+        ),
     ];
 }
 

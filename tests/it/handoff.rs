@@ -1,8 +1,11 @@
 //! Live handoff: a successor takes over listeners and live flows, and clients and endpoints do not notice.
 
+mod facts;
 mod failures;
 mod flows;
 mod load;
+mod pods;
+mod upgrade;
 
 use std::{
     fs::{self, File},
@@ -18,6 +21,17 @@ fn setup() -> Setup {
     crate::setup().config(|config| config.set("handoff", json!({"socket": "../handoff.sock"})))
 }
 
+/// Starts a program in a namespace of processes of its own, as a container has it; none where that cannot be made.
+fn own_processes() -> Option<&'static [&'static str]> {
+    const LAUNCHER: &[&str] = &["unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child"];
+    let works = Command::new(LAUNCHER[0]).args(&LAUNCHER[1..]).arg("true").status();
+    if works.is_ok_and(|status| status.success()) {
+        return Some(LAUNCHER);
+    }
+    tidegate_tests::support::skipped("a namespace of processes cannot be made here");
+    None
+}
+
 /// A second process on the same configuration.
 struct Successor {
     child: Child,
@@ -31,10 +45,16 @@ impl Successor {
     }
 
     fn start_with(config: &Path, directory: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_under(&[], config, directory, environment)
+    }
+
+    /// Starts it by another program.
+    fn start_under(launcher: &[&str], config: &Path, directory: &Path, environment: &[(&str, &str)]) -> Self {
         let log = (1..).map(|number| directory.join(format!("log-{number}"))).find(|log| !log.exists());
         let log = log.expect("there are more numbers than logs");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(["run", "--config"]).arg(config).envs(environment.iter().copied());
+        let words = launcher.iter().copied().chain([env!("CARGO_BIN_EXE_tidegate"), "run", "--config"]);
+        let mut command = Command::new("env");
+        command.args(words).arg(config).envs(environment.iter().copied());
         command.env_remove("TIDEGATE_LOG").env_remove("TIDEGATE_LOG_FORMAT");
         let output = File::create(&log).unwrap();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).spawn().unwrap();

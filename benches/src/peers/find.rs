@@ -65,12 +65,16 @@ fn place(proxy: Proxy, args: &Compare) -> anyhow::Result<Place> {
     if proxy == Proxy::Tidegate {
         return Ok(Place::Here(std::env::current_exe().context("cannot find this program's own file")?));
     }
+    Ok(in_path(name).map_or(Place::Nowhere(name.to_owned(), flag), Place::Here))
+}
+
+/// The binary of this name.
+pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
     // Debian keeps proxies where a user's PATH may not lead.
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders =
         std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
-    let found = folders.map(|folder| folder.join(name)).find(|binary| binary.is_file());
-    Ok(found.map_or(Place::Nowhere(name.to_owned(), flag), Place::Here))
+    folders.map(|folder| folder.join(name)).find(|binary| binary.is_file())
 }
 
 /// The first line that a binary prints about itself.

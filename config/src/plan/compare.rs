@@ -69,9 +69,13 @@ fn needs_restart(old: &Configuration, new: &Configuration) -> Vec<NeedsRestart> 
         (
             "handoff",
             Box::new(|it| {
-                text(it.handoff.as_ref().map(|Handoff { socket, timeout, linger }| {
-                    let (timeout, linger) = (display(*timeout), display(*linger));
-                    format!("{{socket: {}, timeout: {timeout}, linger: {linger}}}", socket.display())
+                text(it.handoff.as_ref().map(|Handoff { socket, timeout, linger, afterwards, probe_socket }| {
+                    let (socket, timeout, linger) = (socket.display(), display(*timeout), display(*linger));
+                    let (afterwards, probe) = (afterwards.word(), path(probe_socket.as_ref()));
+                    format!(
+                        "{{socket: {socket}, timeout: {timeout}, linger: {linger}, afterwards: {afterwards}, \
+                         probeSocket: {probe}}}"
+                    )
                 }))
             }),
             "the next successor looks for the socket of this process",

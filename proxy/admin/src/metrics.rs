@@ -5,6 +5,7 @@
 pub mod names;
 mod out;
 mod scrape;
+mod totals;
 
 use std::{fmt, time::Duration};
 
@@ -18,6 +19,7 @@ use prometheus_client::{encoding::text, registry::Registry};
 use crate::{AdminState, refusal::Refusal};
 
 use scrape::Scrape;
+pub use totals::{Carried, Total, Totals};
 
 /// What OpenMetrics text is called.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -30,6 +32,11 @@ pub(crate) async fn render(State(state): State<AdminState>) -> Result<impl IntoR
     let text = encode(Scrape::new(&state, status, services))
         .map_err(|_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be rendered"))?;
     Ok(([(CONTENT_TYPE, OPENMETRICS)], text))
+}
+
+/// Everything that this process and its predecessors counted, for its successor.
+pub fn totals(state: &AdminState) -> Totals {
+    Scrape::new(state, None, None).totals()
 }
 
 fn encode(scrape: Scrape) -> Result<String, fmt::Error> {

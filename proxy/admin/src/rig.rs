@@ -175,6 +175,7 @@ fn state(control: ControlHandle) -> AdminState {
         version: "1.2.3",
         flow_limit: 9_000,
         peers: None,
+        carried: Default::default(),
     }
 }
 

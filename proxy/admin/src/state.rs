@@ -9,7 +9,7 @@ use std::{
 use tidegate_control::ControlHandle;
 use tidegate_dataplane::WorkerCounters;
 
-use crate::Peers;
+use crate::{Peers, metrics::Carried};
 
 /// What the handlers know. Cheap to clone.
 #[derive(Clone)]
@@ -26,6 +26,8 @@ pub struct AdminState {
     pub flow_limit: u64,
     /// The other instances; `None` where this is the only one.
     pub peers: Option<Arc<Peers>>,
+    /// What this process's predecessors counted.
+    pub carried: Carried,
 }
 
 /// What a source says of itself.

@@ -35,8 +35,8 @@ pub(crate) async fn status(State(state): State<AdminState>) -> Result<Json<api::
     not_ready.extend(silent.map(|worker| format!("worker {} does not answer", worker.worker)));
     Ok(Json(api::Status {
         version: state.version.to_owned(),
-        started: clock.rfc3339(Timestamp::default()),
-        uptime_seconds: seconds(Timestamp::default(), status.now),
+        started: clock.rfc3339(clock.started()),
+        uptime_seconds: seconds(clock.started(), status.now),
         phase: status.lifecycle.word().to_owned(),
         ready: not_ready.is_empty(),
         not_ready,

@@ -52,6 +52,25 @@ impl AuditLog {
         }
     }
 
+    /// Goes on from a predecessor's records; those of this process come after them.
+    pub(crate) fn go_on_from(&mut self, records: Vec<AuditRecord>, dropped: u64) {
+        // What this process's sources called a drain before the flows came had none.
+        let mut own = std::mem::take(&mut self.records);
+        own.retain(|record| record.drain.flows_at_start + record.drain.ends.total() > 0);
+        self.dropped += dropped;
+        for record in records.into_iter().chain(own) {
+            self.keep(record);
+        }
+    }
+
+    fn keep(&mut self, record: AuditRecord) {
+        if self.records.len() == RECORDS {
+            self.records.pop_front();
+            self.dropped += 1;
+        }
+        self.records.push_back(record);
+    }
+
     /// A drain is over.
     pub(crate) fn over(&mut self, drain: DrainRecord) {
         let published_after = self.published.remove(&drain.endpoint.id());
@@ -59,11 +78,7 @@ impl AuditLog {
             // It was over already, or never had anything to show.
             return;
         }
-        if self.records.len() == RECORDS {
-            self.records.pop_front();
-            self.dropped += 1;
-        }
-        self.records.push_back(AuditRecord { drain, over: true, published_after });
+        self.keep(AuditRecord { drain, over: true, published_after });
     }
 }
 

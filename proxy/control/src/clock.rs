@@ -11,6 +11,8 @@ use tidegate_core::Timestamp;
 pub struct Clock {
     origin: Instant,
     wall: SystemTime,
+    /// When this process began; its predecessors' clocks had the same origin.
+    started: Timestamp,
 }
 
 impl Clock {
@@ -21,7 +23,22 @@ impl Clock {
 
     /// A clock with this origin; `wall` is what the wall clock said then.
     pub const fn new(origin: Instant, wall: SystemTime) -> Self {
-        Self { origin, wall }
+        Self { origin, wall, started: Timestamp::from_nanos(0) }
+    }
+
+    /// A predecessor's clock, which says that it is `now`: moments that the predecessor knows are the same moments here.
+    pub fn going_on(now: Timestamp) -> Self {
+        let since = Duration::from_nanos(now.as_nanos());
+        let clock = Self::start();
+        match (clock.origin.checked_sub(since), clock.wall.checked_sub(since)) {
+            (Some(origin), Some(wall)) => Self { origin, wall, started: now },
+            _ => clock,
+        }
+    }
+
+    /// When this process began.
+    pub const fn started(&self) -> Timestamp {
+        self.started
     }
 
     /// The origin, for whoever makes timestamps of the same kind.

@@ -4,9 +4,13 @@
 //! what was given. Decided here: which endpoint and which worker a flow gets, and what happens to flows that a worker
 //! hands out after nobody waits for them any more (they go back). Not decided here: the order of the steps.
 
-use std::{io, mem, net::SocketAddr, net::TcpListener, sync::Arc, time::Duration};
+mod carry;
 
-use tidegate_core::{EndpointIdentity, ListenerId, ListenerSpec, ServiceId, ServiceName, ServicePort};
+use std::{collections::BTreeMap, io, mem, net::SocketAddr, net::TcpListener, sync::Arc, time::Duration};
+
+use tidegate_core::{
+    EndpointId, EndpointIdentity, ListenerId, ListenerSpec, ServiceId, ServiceName, ServicePort,
+};
 use tidegate_sys::FrozenFlow;
 use tokio::time::Instant;
 
@@ -16,6 +20,8 @@ use crate::{
     request::{Purpose, Reply, Request},
     state,
 };
+
+pub use carry::{KnownClient, ServiceClients};
 
 /// How long workers may take for one step.
 const STEP_LIMIT: Duration = Duration::from_secs(2);
@@ -35,6 +41,8 @@ pub(crate) struct Handoff {
     pub(crate) waiting: Vec<Reply<()>>,
     /// The worker that got the last flow.
     pub(crate) turn: usize,
+    /// The drains that were on when it gave its listeners up, with the flows of each that had gone on elsewhere.
+    pub(crate) drains_on: BTreeMap<EndpointId, u64>,
 }
 
 /// A listener with copies of its sockets.
@@ -54,6 +62,10 @@ pub(crate) enum Step {
     AwaitSource(Reply<()>),
     Facts(Reply<serde_json::Value>),
     TakeFacts(serde_json::Value, Reply<()>),
+    Clients(Reply<Vec<ServiceClients>>),
+    TakeClients(ServiceClients, Reply<()>),
+    Drains(Reply<serde_json::Value>),
+    TakeDrains(serde_json::Value, Reply<()>),
     Lend(Reply<io::Result<Vec<LentListener>>>),
     Open(Vec<BoundListener>, Reply<()>),
     GiveUpListeners(Reply<Vec<usize>>),
@@ -77,6 +89,26 @@ impl ControlHandle {
     /// Takes a predecessor's facts in; what cannot be read is logged and left out.
     pub async fn take_facts(&self, facts: serde_json::Value) -> Result<(), ControlError> {
         self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::TakeFacts(facts, reply))).await
+    }
+
+    /// Which client went to which endpoint last, of each service that remembers it.
+    pub async fn clients(&self) -> Result<Vec<ServiceClients>, ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::Clients(reply))).await
+    }
+
+    /// Remembers what a predecessor did.
+    pub async fn take_clients(&self, clients: ServiceClients) -> Result<(), ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::TakeClients(clients, reply))).await
+    }
+
+    /// What drains have come to, for a successor that has their flows.
+    pub async fn drains_so_far(&self) -> Result<serde_json::Value, ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::Drains(reply))).await
+    }
+
+    /// Goes on with a predecessor's drains, whose flows are here; what cannot be read is logged and left out.
+    pub async fn take_drains(&self, drains: serde_json::Value) -> Result<(), ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::TakeDrains(drains, reply))).await
     }
 
     /// Copies of the listeners' sockets.
@@ -124,6 +156,20 @@ impl Controller {
             }
             Step::TakeFacts(facts, reply) => {
                 self.take_operators(facts);
+                let _ = reply.send(());
+            }
+            Step::Clients(reply) => {
+                let _ = reply.send(self.clients());
+            }
+            Step::TakeClients(clients, reply) => {
+                self.take_clients(&clients);
+                let _ = reply.send(());
+            }
+            Step::Drains(reply) => {
+                let _ = reply.send(self.drains_so_far());
+            }
+            Step::TakeDrains(drains, reply) => {
+                self.take_drains(drains);
                 let _ = reply.send(());
             }
             Step::AwaitSource(reply) => self.handoff.waiting.push(reply),
@@ -203,6 +249,7 @@ impl Controller {
 
     fn give_up(&mut self, reply: Reply<Vec<usize>>) {
         self.handoff.gave_up = true;
+        self.remember_drains();
         let ids: Vec<ListenerId> = self.listeners.iter().map(|listening| listening.spec.id).collect();
         let purpose = Purpose::GiveUp { reply };
         let deadline = Instant::now() + STEP_LIMIT;

@@ -46,7 +46,7 @@ pub use counters::{ControlCounters, EventKind, Histogram, NoticeKind};
 pub use error::{ControlError, NotReady, ReloadError};
 pub use gate::GateState;
 pub use handle::ControlHandle;
-pub use handoff::LentListener;
+pub use handoff::{KnownClient, LentListener, ServiceClients};
 pub use lifecycle::{Lifecycle, LifecycleSettings};
 pub use listeners::{BindFn, BoundListener, DesiredListener, ListenerPlan};
 pub use reload::{Desired, ReloadOutcome, Unbound};

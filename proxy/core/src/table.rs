@@ -49,6 +49,7 @@ use self::{
 };
 pub use self::{
     gate::{GateEndpoint, GateView, Instance},
+    pinned::DrainSoFar,
     view::{DrainView, EndpointView, ServiceView},
 };
 use crate::{

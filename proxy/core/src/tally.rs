@@ -60,6 +60,16 @@ impl Ends {
         self.0[end as usize]
     }
 
+    /// So many of each.
+    pub fn of_each(count: impl FnMut(FlowEnd) -> u64) -> Self {
+        Self(FlowEnd::ALL.map(count))
+    }
+
+    /// Both together.
+    pub fn plus(&self, other: &Self) -> Self {
+        Self::of_each(|end| self.of(end).saturating_add(other.of(end)))
+    }
+
     /// How many ended.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()

@@ -112,6 +112,10 @@ impl ConnectFailure {
 pub struct ServiceCounters {
     /// Flows accepted.
     pub opened: Counter,
+    /// Flows that were frozen elsewhere, in another process or before a handoff that failed, and go on here.
+    pub moved_in: Counter,
+    /// Flows that were frozen here.
+    pub moved_out: Counter,
     /// Connects tried beyond a flow's first.
     pub retries: Counter,
     /// Nanoseconds from accept to a connected endpoint, failed attempts included, over all flows; divide by
@@ -140,10 +144,10 @@ impl ServiceCounters {
         &self.connect_failures[cause as usize]
     }
 
-    /// Flows that have not ended; what was opened less what was terminated.
+    /// Flows that have not ended: what came less what was terminated or has moved.
     pub fn open(&self) -> u64 {
         let ended: u64 = self.terminated.iter().flatten().map(Counter::get).sum();
-        self.opened.get().saturating_sub(ended)
+        (self.opened.get() + self.moved_in.get()).saturating_sub(ended + self.moved_out.get())
     }
 }
 

@@ -298,7 +298,7 @@ pub(crate) fn resume(
     flow.bytes_down.set(relay.down.bytes);
     *flow.endpoint.borrow_mut() = Some(Arc::clone(permit.endpoint()));
     worker.drains.note_adopted(&flow);
-    target.counters.opened.add(1);
+    target.counters.moved_in.add(1);
     let conversation = Conversation { relay, permit, settings, idle: None };
     let opening = Box::pin(std::future::ready(Ok(conversation)));
     tokio::task::spawn_local(live(Rc::clone(worker), flow, opening));

@@ -379,7 +379,7 @@ impl Worker {
     pub(crate) fn hand_out(&self, flow: &Flow, frozen: Option<FrozenFlow>) {
         self.flows.remove(flow);
         self.drains.note_ended(flow);
-        flow.target.counters.opened.sub(1);
+        flow.target.counters.moved_out.add(1);
         self.flow_ended.notify_waiters();
         self.settle_freeze(flow.id, frozen);
     }

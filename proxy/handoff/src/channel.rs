@@ -80,9 +80,10 @@ impl Channel {
         Self::new(UnixStream::connect(path)?, own)
     }
 
-    /// The process at the other end.
+    /// The process at the other end; none where it is in another container.
     pub fn process(&self) -> Option<u32> {
-        rights::peer(&self.stream).ok().and_then(|(_, process)| u32::try_from(process).ok())
+        let (_, process) = rights::peer(&self.stream).ok()?;
+        u32::try_from(process).ok().filter(|process| *process > 0)
     }
 
     /// Says something.

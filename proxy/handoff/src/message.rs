@@ -25,6 +25,11 @@ pub enum Message {
         /// Why.
         why: String,
     },
+    /// Predecessor: your pod has handed over to mine; do not take over again.
+    Superseded {
+        /// The pod that serves.
+        by: String,
+    },
     /// Successor: my configuration is good and my sources are complete.
     Ready,
     /// Predecessor: the listeners, with their sockets, and what no source can tell.
@@ -36,6 +41,13 @@ pub enum Message {
         /// Another message follows with more of them.
         #[serde(default)]
         more: bool,
+    },
+    /// Predecessor: which client of a service went to which endpoint last; what is known of each client is behind it.
+    Clients {
+        /// The service: namespace, name, port name.
+        service: (String, String, Option<String>),
+        /// The endpoints that clients went to: address, and the pod's uid where there is one.
+        endpoints: Vec<(SocketAddr, Option<String>)>,
     },
     /// Successor: I accept on those that my configuration has.
     Accepting,
@@ -72,14 +84,22 @@ pub enum Message {
         doors: Vec<Door>,
         /// What was counted.
         counts: Vec<Count>,
+        /// What drains have come to, those that are over and those that are on.
+        #[serde(default)]
+        drains: serde_json::Value,
         /// What is left.
         left: Left,
+    },
+    /// Predecessor, after all else, for as long as it has flows: what it has counted.
+    Counts {
+        /// What was counted.
+        counts: Vec<Count>,
     },
     /// Successor: I answer on them. From here on the predecessor takes nothing back.
     Finished,
     /// Operator's command: start a successor.
     Upgrade {
-        /// The binary to start; the running one where it is left out.
+        /// The binary to start; left out, what is found where the running one was started from.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         binary: Option<PathBuf>,
     },
@@ -129,9 +149,28 @@ pub struct Welcome {
     pub workers: usize,
     /// How many flows it has.
     pub flows: u64,
+    /// Its time, in nanoseconds since an origin of its own that the successor takes over.
+    #[serde(default)]
+    pub clock: u64,
+    /// Decides the hash by which clients find their endpoints.
+    #[serde(default)]
+    pub seed: u64,
+    /// Its pod's uid, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<String>,
+    /// The uids of pods that have handed over, up to its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<String>,
+    /// The sockets that will come at the end, so that the successor can bind what else it wants before anything moves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doors: Vec<Door>,
     /// Why flows do not move with the listeners; left out where they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listeners_only: Option<String>,
+    /// The one descriptor with it is where the predecessor writes its log, and the successor, which it has started, is to
+    /// do so too.
+    #[serde(default)]
+    pub log: bool,
 }
 
 /// A listener.
@@ -158,16 +197,26 @@ pub struct Facts {
 }
 
 /// A number that is carried on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Count {
-    /// The service: namespace, name, port name; none for the process.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<(String, String, Option<String>)>,
-    /// What is counted.
+    /// What is counted: a metric.
     pub name: String,
+    /// The values of its labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// How many, or how long.
+    pub value: Value,
+}
+
+/// A counted number.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
     /// How many.
-    pub value: u64,
+    Whole(u64),
+    /// How long, in seconds.
+    Real(f64),
 }
 
 /// A socket other than flows' and listeners'.
@@ -218,6 +267,9 @@ pub struct Report {
     pub moved: u64,
     /// Flows that did not.
     pub left: u64,
+    /// How long the predecessor waits for those.
+    #[serde(default)]
+    pub linger: Duration,
     /// Half of the flows were frozen for no longer than this.
     pub pause_p50: Duration,
     /// 99 of 100 flows were frozen for no longer than this.

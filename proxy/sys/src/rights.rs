@@ -4,14 +4,15 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
 };
 
+use nix::sys::socket::{getsockopt, sockopt};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg, sockopt,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
 /// The most descriptors that the kernel takes with one message (SCM_MAX_FD).
@@ -60,13 +61,14 @@ pub fn receive_with(
     Ok(received.bytes)
 }
 
-/// Who is at the other end: user and process (SO_PEERCRED).
+/// Who is at the other end: user and process (SO_PEERCRED). The process is 0 where it is in another container, whose
+/// processes have no number here; rustix has no value for that.
 ///
 /// # Errors
 /// getsockopt(2).
 pub fn peer(socket: &UnixStream) -> io::Result<(u32, i32)> {
-    let peer = sockopt::socket_peercred(socket.as_fd())?;
-    Ok((peer.uid.as_raw(), peer.pid.as_raw_nonzero().get()))
+    let peer = getsockopt(socket, sockopt::PeerCredentials)?;
+    Ok((peer.uid(), peer.pid()))
 }
 
 #[cfg(test)]
@@ -74,6 +76,7 @@ mod tests {
     use std::{
         fs::File,
         io::{Read, Write},
+        os::fd::AsFd,
     };
 
     use super::*;

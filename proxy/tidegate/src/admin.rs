@@ -7,12 +7,13 @@
 use std::{
     net::SocketAddr,
     os::fd::{BorrowedFd, OwnedFd},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
 };
 
 use anyhow::{Context as _, bail};
-use tidegate_admin::{AdminListener, AdminState, Members, PeerOptions, Peers, TlsFiles};
+use tidegate_admin::{AdminListener, AdminState, Members, PeerOptions, Peers, TlsFiles, metrics::Totals};
 use tidegate_config::{AdminAddress, Configuration, PeerMembers};
 use tidegate_handoff::message::Door;
 use tokio::runtime::{Builder, LocalOptions};
@@ -43,60 +44,40 @@ struct Answering {
 impl Doors {
     /// Binds what the configuration names.
     pub(crate) fn open(configuration: &Configuration) -> anyhow::Result<Self> {
-        Self::take(configuration, Vec::new())
+        Self::default().with(configuration, Vec::new())
     }
 
-    /// The sockets that the configuration names: those that a predecessor passed on, and new ones for the rest.
-    pub(crate) fn take(
+    /// Binds what the configuration names and a predecessor does not have: an address that cannot be bound is found before
+    /// anything moves.
+    pub(crate) fn beside(configuration: &Configuration, predecessors: &[Door]) -> anyhow::Result<Self> {
+        let doors = wanted(configuration).into_iter().filter(|(door, _)| !predecessors.contains(door));
+        let open = |(door, place): (Door, Place<'_>)| Ok((door, place.open(None)?));
+        Ok(Self { sockets: doors.map(open).collect::<anyhow::Result<_>>()?, peers: None })
+    }
+
+    /// The sockets that the configuration names: those that are here, and those that a predecessor passed on. New ones
+    /// for the rest.
+    pub(crate) fn with(
+        mut self,
         configuration: &Configuration,
         mut passed_on: Vec<(Door, OwnedFd)>,
     ) -> anyhow::Result<Self> {
-        let mut find = |door: &Door| {
-            let at = passed_on.iter().position(|(passed, _)| passed == door)?;
-            Some(passed_on.swap_remove(at).1)
-        };
-        let mut doors = Vec::new();
-        if let Some(admin) = &configuration.admin {
-            let token = admin.token_file.as_deref();
-            let door = Door::Admin { address: admin.address.to_string() };
-            let listener = match (find(&door), &admin.address) {
-                (None, AdminAddress::Tcp(address)) => AdminListener::tcp(*address, token),
-                (None, AdminAddress::Unix(path)) => AdminListener::unix(path, token),
-                (Some(socket), AdminAddress::Tcp(address)) => {
-                    AdminListener::passed_on(socket, Some(*address), token, None)
-                }
-                (Some(socket), AdminAddress::Unix(path)) => {
-                    AdminListener::passed_on(socket, None, token, Some(path))
-                }
-            };
-            let listener = listener.context("admin.address")?;
-            let address = listener.local_addr().map_or_else(|| admin.address.to_string(), |a| a.to_string());
-            tracing::info!(%address, "admin API listening");
-            doors.push((door, listener));
+        for (door, place) in wanted(configuration) {
+            if self.sockets.iter().any(|(own, _)| *own == door) {
+                continue;
+            }
+            let at = passed_on.iter().position(|(passed, _)| *passed == door);
+            let socket = at.map(|at| passed_on.swap_remove(at).1);
+            self.sockets.push((door, place.open(socket)?));
         }
-        if let Some(address) = configuration.metrics {
-            let door = Door::Metrics { address: address.to_string() };
-            let listener = match find(&door) {
-                None => AdminListener::metrics(address).context("metrics.address")?,
-                Some(socket) => AdminListener::metrics_passed_on(socket),
-            };
-            let address = listener.local_addr().unwrap_or(address);
-            tracing::info!(%address, "metrics listening");
-            doors.push((door, listener));
+        let gate = self.sockets.iter().find(|(door, _)| matches!(door, Door::Gate { .. }));
+        let answers_at = configuration
+            .gate
+            .map(|address| gate.and_then(|(_, listener)| listener.local_addr()).unwrap_or(address));
+        if let Some((peers, own)) = configuration.peers.as_ref().zip(answers_at) {
+            self.peers = Some(peers_at(peers, own)?);
         }
-        let mut peers = None;
-        if let Some(address) = configuration.gate {
-            let door = Door::Gate { address: address.to_string() };
-            let listener = match find(&door) {
-                None => AdminListener::gate(address).context("gate.address")?,
-                Some(socket) => AdminListener::gate_passed_on(socket),
-            };
-            let address = listener.local_addr().unwrap_or(address);
-            tracing::info!(%address, "gate listening");
-            peers = configuration.peers.as_ref().map(|peers| peers_at(peers, address)).transpose()?;
-            doors.push((door, listener));
-        }
-        Ok(Self { sockets: doors, peers })
+        Ok(self)
     }
 
     /// What the sockets are, and the sockets.
@@ -108,6 +89,80 @@ impl Doors {
     pub(crate) fn leave_files(&mut self) {
         self.sockets.iter_mut().for_each(|(_, listener)| listener.leave_file());
     }
+}
+
+/// What a door leads to.
+enum Place<'a> {
+    Admin { address: &'a AdminAddress, token: Option<&'a Path> },
+    Metrics(SocketAddr),
+    Gate(SocketAddr),
+}
+
+impl Place<'_> {
+    /// Answers on this socket, or binds one.
+    fn open(self, socket: Option<OwnedFd>) -> anyhow::Result<AdminListener> {
+        match self {
+            Self::Admin { address, token } => {
+                let listener = match (socket, address) {
+                    (None, AdminAddress::Tcp(address)) => AdminListener::tcp(*address, token),
+                    (None, AdminAddress::Unix(path)) => AdminListener::unix(path, token),
+                    (Some(socket), AdminAddress::Tcp(address)) => {
+                        AdminListener::passed_on(socket, Some(*address), token, None)
+                    }
+                    (Some(socket), AdminAddress::Unix(path)) => {
+                        AdminListener::passed_on(socket, None, token, Some(path))
+                    }
+                };
+                let listener = listener.context("admin.address")?;
+                let address = listener.local_addr().map_or_else(|| address.to_string(), |it| it.to_string());
+                tracing::info!(%address, "admin API listening");
+                Ok(listener)
+            }
+            Self::Metrics(address) => {
+                let listener = match socket {
+                    None => AdminListener::metrics(address).context("metrics.address")?,
+                    Some(socket) => AdminListener::metrics_passed_on(socket),
+                };
+                let address = listener.local_addr().unwrap_or(address);
+                tracing::info!(%address, "metrics listening");
+                Ok(listener)
+            }
+            Self::Gate(address) => {
+                let listener = match socket {
+                    None => AdminListener::gate(address).context("gate.address")?,
+                    Some(socket) => AdminListener::gate_passed_on(socket),
+                };
+                let address = listener.local_addr().unwrap_or(address);
+                tracing::info!(%address, "gate listening");
+                Ok(listener)
+            }
+        }
+    }
+}
+
+/// The doors that a configuration names. A Unix socket is known by its real directory: two configurations may name the same
+/// one by different ways.
+fn wanted(configuration: &Configuration) -> Vec<(Door, Place<'_>)> {
+    let admin = configuration.admin.as_ref().map(|admin| {
+        let address = match &admin.address {
+            AdminAddress::Tcp(address) => address.to_string(),
+            AdminAddress::Unix(path) => {
+                let directory = path.parent().and_then(|directory| directory.canonicalize().ok());
+                let real = directory.zip(path.file_name()).map(|(directory, name)| directory.join(name));
+                format!("unix:{}", real.as_ref().unwrap_or(path).display())
+            }
+        };
+        (
+            Door::Admin { address },
+            Place::Admin { address: &admin.address, token: admin.token_file.as_deref() },
+        )
+    });
+    let metrics = configuration
+        .metrics
+        .map(|address| (Door::Metrics { address: address.to_string() }, Place::Metrics(address)));
+    let gate =
+        configuration.gate.map(|address| (Door::Gate { address: address.to_string() }, Place::Gate(address)));
+    admin.into_iter().chain(metrics).chain(gate).collect()
 }
 
 impl AdminSide {
@@ -200,6 +255,11 @@ fn peers_at(configured: &tidegate_config::Peers, own: SocketAddr) -> anyhow::Res
     Ok(Arc::new(Peers::new(PeerOptions { members, token_file, tls, own })?))
 }
 
+/// Everything that this process and its predecessors counted.
+pub(crate) fn totals(shared: &Shared) -> Totals {
+    tidegate_admin::metrics::totals(&state(shared, None))
+}
+
 fn state(shared: &Shared, peers: Option<Arc<Peers>>) -> AdminState {
     let source = shared.source.clone();
     AdminState {
@@ -209,5 +269,6 @@ fn state(shared: &Shared, peers: Option<Arc<Peers>>) -> AdminState {
         version: env!("CARGO_PKG_VERSION"),
         flow_limit: shared.limit.flows(),
         peers,
+        carried: shared.carried.clone(),
     }
 }

@@ -52,6 +52,20 @@ pub(crate) enum Command {
     Close(Close),
     /// The gate: what a pod's preStop waits for.
     Gate(Gate),
+    /// Replace the running proxy by a new process that takes over its listeners and live flows.
+    ///
+    /// The running proxy starts it, with its own arguments, environment, user, limits and cgroup, and waits until it has
+    /// taken over. If that fails, the running proxy goes on. Needs handoff.socket in its configuration.
+    ///
+    /// Exit status: 0 it has taken over, 1 it has not.
+    Upgrade(Upgrade),
+    /// Ask a process whether it lives, or is ready: itself, and not whoever answers on the admin address.
+    ///
+    /// For probes of a pod, over handoff.probeSocket. A process that waits to take over lives and is not ready; one that
+    /// has handed over and is parked is both.
+    ///
+    /// Exit status: 0 yes, 1 no, with the reason.
+    Probe(Probe),
     /// Show what Tidegate is for: a rolling update under load, on this machine, in about 20 seconds.
     ///
     /// Starts a proxy, echo endpoints and clients on loopback, replaces every endpoint the way a Deployment does, and
@@ -214,6 +228,44 @@ pub(crate) enum Expectation {
     ZeroBroken,
     /// The same, and no drain is still on.
     ZeroBrokenAndDone,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Upgrade {
+    /// The binary to start. Left out, what is found where the running one was started from.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) binary: Option<PathBuf>,
+    /// The running proxy's handoff.socket. Left out, that of --config is taken.
+    #[arg(long, value_name = "PATH", required_unless_present = "config")]
+    pub(crate) socket: Option<PathBuf>,
+    /// A configuration to take handoff.socket from.
+    #[arg(long, short, value_name = "FILE", env = "TIDEGATE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// How the outcome is printed.
+    #[arg(long, short, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Probe {
+    /// What is asked.
+    #[arg(value_enum)]
+    pub(crate) what: Probed,
+    /// The process's handoff.probeSocket. Left out, that of --config is taken.
+    #[arg(long, value_name = "PATH", required_unless_present = "config")]
+    pub(crate) socket: Option<PathBuf>,
+    /// A configuration to take handoff.probeSocket from.
+    #[arg(long, short, value_name = "FILE", env = "TIDEGATE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// What a probe asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Probed {
+    /// Whether the process works at all.
+    Live,
+    /// Whether clients may be sent here.
+    Ready,
 }
 
 #[derive(Debug, Args)]

@@ -1,13 +1,16 @@
 //! Live handoff: a successor takes over from the process that runs.
 //!
 //! `meeting` is the socket, `predecessor` and `successor` are the two sides, each on a thread of its own that speaks
-//! and waits, so that neither the controller nor a worker ever does. `fault` is for tests. The words are in
-//! `tidegate_handoff`; what each step does to listeners and flows is in `tidegate_control`.
+//! and waits, so that neither the controller nor a worker ever does. `upgrade` is a predecessor that starts its successor
+//! itself, `facts` puts what else is told into words. `fault` is for tests. The words are in `tidegate_handoff`; what each step does to listeners and flows is in
+//! `tidegate_control`.
 
+pub(crate) mod facts;
 mod fault;
 pub(crate) mod meeting;
 pub(crate) mod predecessor;
 pub(crate) mod successor;
+mod upgrade;
 
 use std::{
     hash::{Hash as _, Hasher as _},
@@ -22,6 +25,11 @@ const STEP: Duration = Duration::from_secs(10);
 /// A runtime that only waits for the controller's answers.
 fn asker() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_time().build()
+}
+
+/// The pod that this process runs in, where it runs in one.
+fn own_pod() -> Option<String> {
+    std::env::var("POD_UID").ok().filter(|uid| !uid.is_empty())
 }
 
 /// Two configurations with the same hash mean the same.

@@ -14,6 +14,8 @@ mod demo;
 mod gate;
 mod handoff;
 mod overrides;
+mod park;
+mod probe;
 mod proxy;
 mod reload;
 mod run;
@@ -22,6 +24,7 @@ mod sockets;
 mod source;
 mod tables;
 mod telemetry;
+mod upgrade;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -49,6 +52,8 @@ fn execute(cli: &cli::Cli) -> ExitCode {
         cli::Command::Drain(options) => commands::drain(options),
         cli::Command::Undrain(options) => commands::undrain(options),
         cli::Command::Audit(options) => audit::run(options),
+        cli::Command::Upgrade(options) => upgrade::run(options),
+        cli::Command::Probe(options) => probe::run(options),
         cli::Command::Close(options) => commands::close(options),
         cli::Command::Gate(options) => gate::run(&options.command),
     };

@@ -6,13 +6,14 @@
 use std::{
     net::SocketAddr,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use tidegate_admin::metrics::Carried;
 use tidegate_config::{Configuration, FlowLog, Workers};
 use tidegate_control::{
     BindFn, BoundListener, Clock, ControlCounters, ControlHandle, Controller, Desired, DesiredListener,
@@ -27,6 +28,7 @@ use crate::{
     admin,
     handoff::{
         self,
+        facts::Lingering,
         meeting::Meeting,
         predecessor::Predecessor,
         successor::{Taken, Takeover},
@@ -61,11 +63,14 @@ pub(crate) struct Following {
 pub(crate) struct Proxy {
     /// Asks its controller.
     pub(crate) handle: ControlHandle,
+    /// Another process has taken over from it.
+    pub(crate) handed_over: Arc<AtomicBool>,
     /// Where it listens, by listener name.
     pub(crate) listeners: Vec<(Arc<str>, SocketAddr)>,
     control: JoinHandle<anyhow::Result<Ended>>,
     workers: Vec<JoinHandle<()>>,
-    meeting: Option<Arc<Meeting>>,
+    /// The socket for a successor, the thread that waits for one, and what tells it that the last flow has ended.
+    meeting: Option<(Arc<Meeting>, JoinHandle<()>, std::sync::mpsc::Sender<()>)>,
     /// A handoff that its predecessor took back: why. What was committed is served to its end.
     taken_back: Option<String>,
 }
@@ -78,6 +83,12 @@ pub(crate) struct Shared {
     pub(crate) source: Source,
     pub(crate) flow_log: Arc<FlowLogRate>,
     pub(crate) limit: DescriptorLimit,
+    /// This is the process that the service manager follows.
+    pub(crate) is_main: Arc<AtomicBool>,
+    /// Another process has taken over.
+    pub(crate) handed_over: Arc<AtomicBool>,
+    /// What this process's predecessors counted.
+    pub(crate) carried: Carried,
 }
 
 impl Proxy {
@@ -126,7 +137,11 @@ impl Proxy {
             None => None,
         };
 
-        let clock = Clock::start();
+        // Clients and drains are known to the predecessor by its own clock and its own hashes.
+        let (clock, seed) = match &takeover {
+            Some(takeover) => (takeover.clock, takeover.seed),
+            None => (Clock::start(), random_seed()),
+        };
         let cell = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
         let flow_log = Arc::new(FlowLogRate::default());
         flow_log.set(flow_log_rate(configuration.flow_log));
@@ -171,7 +186,7 @@ impl Proxy {
             open_flows,
             bind: Arc::clone(&bind),
             state,
-            seed: random_seed(),
+            seed,
             has_successors: configuration.handoff.is_some(),
             has_predecessor: takeover.is_some(),
         };
@@ -179,6 +194,7 @@ impl Proxy {
         let own = (configuration.clone(), Arc::clone(&admin));
         let kept = configuration;
         let is_successor = takeover.is_some();
+        let following_signals = following.signals;
         let control = thread::Builder::new()
             .name("control".to_owned())
             .spawn(move || {
@@ -190,13 +206,22 @@ impl Proxy {
                         Controller::new(wiring, desired(&configuration, None, listeners));
                     let source =
                         Source::follow(&configuration, &following.overrides, random_seed(), &event_sender)?;
-                    let shared =
-                        Shared { handle: handle.clone(), workers: counters, source, flow_log, limit };
+                    let is_main = Arc::new(AtomicBool::new(!is_successor));
+                    let shared = Shared {
+                        handle: handle.clone(),
+                        workers: counters,
+                        source,
+                        flow_log,
+                        limit,
+                        is_main,
+                        handed_over: Arc::default(),
+                        carried: Carried::default(),
+                    };
                     if !is_successor {
                         admin.open(doors, &shared)?;
                     }
                     if following.signals {
-                        signals::follow(&shared, following.config_file.is_some(), is_successor)?;
+                        signals::follow(&shared, following.config_file.is_some())?;
                     }
                     let reloads = reload::follow(
                         following.config_file,
@@ -222,17 +247,30 @@ impl Proxy {
             };
         };
         let handle = shared.handle.clone();
-        let mut proxy =
-            Self { handle, listeners: addresses, control, workers, meeting: None, taken_back: None };
+        let mut proxy = Self {
+            handle,
+            handed_over: Arc::clone(&shared.handed_over),
+            listeners: addresses,
+            control,
+            workers,
+            meeting: None,
+            taken_back: None,
+        };
+        let superseded = takeover.as_ref().map(|takeover| takeover.superseded.clone()).unwrap_or_default();
         let (meeting, own_predecessor) = match takeover {
             None => (meeting, None),
             Some(takeover) => match takeover.run(&shared, &kept, worker_count, &bind, &inherited)? {
-                Taken::Whole { doors, meeting, predecessor } => {
+                Taken::Whole { doors, meeting, predecessor, counted } => {
+                    shared.carried.set(counted);
                     admin.open(doors, &shared)?;
+                    if following_signals {
+                        // Before the predecessor may end: else its end would be taken for the service's.
+                        signals::take_the_place(&shared);
+                    }
                     if let Some(predecessor) = &predecessor {
                         Taken::finish(predecessor);
                     }
-                    (meeting, predecessor)
+                    (meeting, predecessor.map(|it| Lingering::follow(it, shared.carried.clone())))
                 }
                 Taken::Part(why) => {
                     tracing::error!(why, "the running process took back what it had not handed over");
@@ -245,10 +283,21 @@ impl Proxy {
         };
         if let (Some(meeting), Some(handoff)) = (meeting, kept.handoff.clone()) {
             let meeting = Arc::new(meeting);
-            proxy.meeting = Some(Arc::clone(&meeting));
-            let config = handoff::hash(&kept);
-            let workers = worker_count;
-            Predecessor { meeting, shared, admin, handoff, config, workers, own_predecessor }.serve()?;
+            let (over, ended) = std::sync::mpsc::channel();
+            let predecessor = Predecessor {
+                meeting: Arc::clone(&meeting),
+                shared,
+                admin,
+                handoff,
+                config: handoff::hash(&kept),
+                workers: worker_count,
+                binary: std::env::current_exe(),
+                seed,
+                superseded,
+                own_predecessor,
+                ended,
+            };
+            proxy.meeting = Some((meeting, predecessor.serve()?, over));
         }
         Ok(proxy)
     }
@@ -269,8 +318,13 @@ impl Proxy {
         for worker in self.workers {
             worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
         }
-        if let Some(meeting) = &self.meeting {
+        if let Some((meeting, thread, over)) = self.meeting {
             meeting.remove_file();
+            drop(over);
+            if meeting.is_passed_on() {
+                // The successor is told the last counts.
+                let _ = thread.join();
+            }
         }
         match self.taken_back {
             Some(why) => Err(anyhow::anyhow!("the handoff did not come to its end: {why}")),

@@ -1,10 +1,17 @@
 //! `tidegate run`: the proxy, until it is told to end.
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    sync::{Arc, atomic::Ordering},
+};
+
+use tidegate_config::Afterwards;
 
 use crate::{
     cli,
     overrides::Overrides,
+    park::{Parking, Superseded},
+    probe::{Prober, Stage},
     proxy::{Following, Proxy},
     telemetry,
 };
@@ -31,8 +38,31 @@ pub(crate) fn run(options: &cli::Run) -> anyhow::Result<ExitCode> {
         overrides,
         takes_over: !options.no_handoff,
     };
-    let ended = Proxy::start(loaded.configuration, following)?.wait()?;
+    let handoff = loaded.configuration.handoff.clone();
+    let parks = handoff.as_ref().is_some_and(|handoff| handoff.afterwards == Afterwards::Park);
+    let parking = parks.then(Parking::prepare).transpose()?;
+    let prober =
+        handoff.and_then(|handoff| handoff.probe_socket).map(|path| Prober::open(&path)).transpose()?;
+    let enter = |stage| {
+        if let Some(prober) = &prober {
+            prober.enter(stage);
+        }
+    };
+    let proxy = match Proxy::start(loaded.configuration, following) {
+        Err(error) if error.is::<Superseded>() && parking.is_some() => {
+            enter(Stage::HandedOver);
+            parking.into_iter().for_each(|parking| parking.wait(&format!("{error}")));
+            return Ok(ExitCode::SUCCESS);
+        }
+        started => started?,
+    };
+    let handed_over = Arc::clone(&proxy.handed_over);
+    enter(Stage::Serving(proxy.handle.clone(), Arc::clone(&handed_over)));
+    let ended = proxy.wait()?;
     tracing::info!(flows_cut = ended.flows_cut, forced = ended.forced, "ended");
+    if handed_over.load(Ordering::Relaxed) {
+        parking.into_iter().for_each(|parking| parking.wait("another process has taken over"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,7 +12,8 @@ pub(crate) fn start(log: &LogArgs, level: &str) -> anyhow::Result<()> {
         format!("--log {filter:?} is not a filter: expected a level, or target=level pairs with commas")
     })?;
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    // Where nobody reads standard error any more, the line is lost; saying so there would be a panic.
+    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     match log.log_format {
         LogFormat::Text => {
             let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());

@@ -23,6 +23,13 @@ impl Process {
         directory.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
     }
 
+    /// What its open descriptors are, as the kernel names them.
+    pub fn open_files(self) -> Vec<String> {
+        let directory = fs::read_dir(format!("/proc/{}/fd", self.0)).unwrap();
+        let named = directory.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        named.map(|path| path.display().to_string()).collect()
+    }
+
     /// How many descriptors it has open once that number stays the same, so that no answer of its admin API is on its
     /// way any more.
     pub fn settled_descriptors(self) -> usize {

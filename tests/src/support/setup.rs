@@ -23,6 +23,7 @@ pub struct Setup {
     pub(super) environment: Vec<(String, OsString)>,
     pub(super) descriptor_limit: Option<u64>,
     pub(super) inherited: Option<OwnedFd>,
+    pub(super) launcher: Vec<String>,
 }
 
 impl Setup {
@@ -37,6 +38,7 @@ impl Setup {
             environment: Vec::new(),
             descriptor_limit: None,
             inherited: None,
+            launcher: Vec::new(),
         }
     }
 
@@ -76,6 +78,12 @@ impl Setup {
     /// Starts the process with a limit on descriptors.
     pub fn descriptor_limit(mut self, limit: u64) -> Self {
         self.descriptor_limit = Some(limit);
+        self
+    }
+
+    /// Starts the process by another program, which gets its command line as arguments.
+    pub fn under(mut self, launcher: &[&str]) -> Self {
+        self.launcher = launcher.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -132,7 +140,7 @@ impl Setup {
         }
         let mut command = Command::new("sh");
         command.args(["-c", &script, "sh"]);
-        command.arg(&self.binary).args(["run", "--config"]).arg(self.config_file());
+        command.args(&self.launcher).arg(&self.binary).args(["run", "--config"]).arg(self.config_file());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env_remove("TIDEGATE_LOG").env_remove("TIDEGATE_LOG_FORMAT");
         command.stdin(match &self.inherited {

@@ -19,6 +19,7 @@ use super::{
     names::{self, Metric},
     out::{Number, Out},
     seconds,
+    totals::Totals,
 };
 use crate::{AdminState, SourceReport, WatchReport, view::is_draining};
 
@@ -28,6 +29,7 @@ pub(crate) struct Scrape {
     version: &'static str,
     flow_limit: u64,
     now: Timestamp,
+    started: Timestamp,
     lifecycle: Lifecycle,
     workers: Vec<Arc<WorkerCounters>>,
     control: Arc<ControlCounters>,
@@ -39,6 +41,7 @@ pub(crate) struct Scrape {
     /// `None` where the controller did not answer; what it knows alone is missing then.
     status: Option<Status>,
     services: Option<ServicesAnswer>,
+    carried: Arc<Totals>,
 }
 
 /// The states that an endpoint is counted under, each endpoint under one.
@@ -57,6 +60,7 @@ impl Scrape {
             version: state.version,
             flow_limit: state.flow_limit,
             now,
+            started: clock.started(),
             lifecycle: state.control.lifecycle(),
             workers: state.workers.clone(),
             control: Arc::clone(state.control.counters()),
@@ -72,12 +76,29 @@ impl Scrape {
             source,
             status,
             services,
+            carried: state.carried.get(),
         }
+    }
+
+    /// What a successor goes on counting from.
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        // Nothing here can fail but an encoder.
+        let _ = self.write(&mut Out::totals(&mut totals, &self.carried));
+        totals
+    }
+
+    fn write(&self, out: &mut Out<'_>) -> fmt::Result {
+        self.process(out)?;
+        self.flows(out)?;
+        self.endpoints(out)?;
+        self.control(out)?;
+        self.workers(out)
     }
 
     fn process(&self, out: &mut Out<'_>) -> fmt::Result {
         out.info(&names::BUILD, &[("version", self.version)])?;
-        out.one(&names::UPTIME, Number::Real(seconds(self.now.since(Timestamp::default()))))?;
+        out.one(&names::UPTIME, Number::Real(seconds(self.now.since(self.started))))?;
         out.many(&names::LIFECYCLE, vec![(vec![self.lifecycle.word()], Number::Whole(1))])?;
         if let Some(status) = &self.status {
             let is_ready = status.lifecycle == Lifecycle::Ready
@@ -262,12 +283,7 @@ impl Scrape {
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut out = Out(encoder);
-        self.process(&mut out)?;
-        self.flows(&mut out)?;
-        self.endpoints(&mut out)?;
-        self.control(&mut out)?;
-        self.workers(&mut out)
+        self.write(&mut Out::text(encoder, &self.carried))
     }
 }
 

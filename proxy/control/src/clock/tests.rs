@@ -23,6 +23,19 @@ fn a_timestamp_counts_from_the_origin() {
     assert_eq!(clock.rfc3339(later), "1970-01-01T00:01:41.500Z");
 }
 
+/// What a predecessor's clock calls a moment, its successor's calls it too; the two processes began at different ones.
+#[test]
+fn a_successors_clock_goes_on() {
+    let origin = Instant::now();
+    let hour = Duration::from_secs(3_600);
+    let before = Clock::new(origin, UNIX_EPOCH + Duration::from_secs(7_200));
+    let now = Timestamp::default().after(hour);
+    let after = Clock::going_on(now);
+    assert_eq!((before.started(), after.started()), (Timestamp::default(), now));
+    assert!(after.now().since(now) < hour, "{:?}", after.now());
+    assert!(after.now() >= now);
+}
+
 #[test]
 fn a_moment_before_the_origin_is_the_origin() {
     let now = Instant::now();

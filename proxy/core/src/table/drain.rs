@@ -94,6 +94,7 @@ impl Entry {
         if let Some(drain) = &mut self.drain {
             // As a last resort it may get flows again, which are then another record's.
             drain.to_record = 0;
+            drain.before = None;
             drain.tallied = self.endpoint.tally().read();
         }
         Some(Notice::Drained { record: Box::new(record) })
@@ -117,6 +118,7 @@ impl Entry {
             tallied,
             deadline: None,
             drained: None,
+            before: None,
         }));
         flows_at_start
     }
@@ -124,6 +126,11 @@ impl Entry {
     /// What the drain that is on has come to.
     fn record(&self, flows_left: u64, undone: bool, now: Timestamp) -> Option<DrainRecord> {
         let drain = self.drain.as_ref()?;
+        let ends = self.endpoint.tally().read().since(&drain.tallied);
+        let (before, ends) = match &drain.before {
+            Some(before) => (before.flows, before.ends.plus(&ends)),
+            None => (0, ends),
+        };
         Some(DrainRecord {
             endpoint: Arc::clone(&self.endpoint),
             pod: self.facts.pod().cloned(),
@@ -132,9 +139,9 @@ impl Entry {
             ended: now,
             undone,
             deadline: drain.deadline,
-            flows_at_start: drain.to_record,
+            flows_at_start: drain.to_record + before,
             flows_left,
-            ends: self.endpoint.tally().read().since(&drain.tallied),
+            ends,
         })
     }
 

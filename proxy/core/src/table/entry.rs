@@ -32,9 +32,34 @@ pub(super) struct Drain {
     pub(super) deadline: Option<Timestamp>,
     /// When its last flow ended.
     pub(super) drained: Option<Timestamp>,
+    /// What it came to in another process, for the next record.
+    pub(super) before: Option<Box<Before>>,
+}
+
+/// What a drain came to before its flows came here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    /// Flows that were there when it began and did not come here.
+    pub(super) flows: u64,
+    /// How those ended.
+    pub(super) ends: Ends,
 }
 
 impl Drain {
+    /// A drain that began elsewhere, of which nothing was tallied here yet.
+    pub(super) fn of_another_process(since: Timestamp, why: String, flows: u64) -> Self {
+        Self {
+            since,
+            why,
+            flows_at_start: flows,
+            to_record: flows,
+            tallied: Ends::default(),
+            deadline: None,
+            drained: None,
+            before: None,
+        }
+    }
+
     /// Counts a flow in that was there when the drain began, though nobody here knew of it.
     pub(super) fn count_in(&mut self) {
         self.flows_at_start += 1;

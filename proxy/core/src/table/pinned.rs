@@ -1,16 +1,22 @@
 //! Flows that come from another process, each pinned to its endpoint, whether or not the table knows that one.
 
-use alloc::sync::Arc;
+use alloc::{boxed::Box, string::String, sync::Arc};
 
 use super::{
     Table,
-    entry::{Entry, Facts},
+    entry::{Before, Drain, Entry, Facts},
     service::Service,
     source::Source,
 };
 use crate::{
-    admission::Permit, conditions::Conditions, endpoint::EndpointIdentity, name::ServicePort,
-    settings::ServiceSettings, snapshot::ServiceId, time::Timestamp,
+    admission::Permit,
+    conditions::Conditions,
+    endpoint::EndpointIdentity,
+    name::ServicePort,
+    settings::ServiceSettings,
+    snapshot::ServiceId,
+    tally::{Ends, FlowEnd},
+    time::Timestamp,
 };
 
 impl Table {
@@ -49,6 +55,56 @@ impl Table {
         }
         permit
     }
+
+    /// Goes on with a drain that began in another process: with its beginning, its deadline, and what it had come to
+    /// there. To be called when its flows are here. A drain that is over here already has its record, and stays as it is.
+    pub fn go_on_with_drain(&mut self, port: &ServicePort, identity: &EndpointIdentity, so_far: &DrainSoFar) {
+        let Some(service) = self.services.get_mut(port) else { return };
+        let present = service.present.get_mut(&identity.address);
+        let entry = match present.filter(|entry| entry.endpoint.identity() == identity) {
+            Some(entry) => entry,
+            None => {
+                let Some(entry) = service.gone.get_mut(identity) else { return };
+                // Nobody here has seen it go. Its flows are those that came; what has ended since is tallied.
+                entry.drain.get_or_insert_with(|| {
+                    let flows = entry.endpoint.admission().flows();
+                    let to_record = flows + entry.endpoint.tally().read().total();
+                    Box::new(Drain::of_another_process(so_far.began, so_far.why.clone(), to_record))
+                });
+                entry
+            }
+        };
+        let Some(drain) = entry.drain.as_mut().filter(|drain| drain.drained.is_none()) else { return };
+        let came = drain.to_record;
+        drain.since = drain.since.min(so_far.began);
+        drain.flows_at_start = so_far.flows_at_start;
+        drain.deadline = [drain.deadline, so_far.deadline].into_iter().flatten().min();
+        drain.before = Some(Box::new(Before {
+            flows: so_far.flows_at_start.saturating_sub(came),
+            // The other process has counted those out that came here.
+            ends: Ends::of_each(|end| match end {
+                FlowEnd::Elsewhere => so_far.ends.of(end).saturating_sub(came),
+                _ => so_far.ends.of(end),
+            }),
+        }));
+        entry.planned = None;
+        self.touched.entry(port.clone()).or_default().choice = true;
+    }
+}
+
+/// What a drain has come to in another process.
+#[derive(Clone, Debug)]
+pub struct DrainSoFar {
+    /// When it began.
+    pub began: Timestamp,
+    /// Why, in words.
+    pub why: String,
+    /// When what is left is cut.
+    pub deadline: Option<Timestamp>,
+    /// Flows when it began, less those that stay in the other process.
+    pub flows_at_start: u64,
+    /// How flows ended there.
+    pub ends: Ends,
 }
 
 /// Nothing is known of it but that flows are on it.

@@ -5,7 +5,7 @@ use std::{
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
-            fs::{FileTypeExt as _, PermissionsExt as _},
+            fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
             net::{UnixListener, UnixStream},
         },
     },
@@ -29,6 +29,7 @@ impl Meeting {
     /// Listens, for this user alone. A file that a dead process left is replaced.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let words = || format!("handoff.socket: cannot listen on {}", path.display());
+        check_directory(path)?;
         if let Ok(found) = fs::symlink_metadata(path) {
             if !found.file_type().is_socket() {
                 bail!(
@@ -67,6 +68,11 @@ impl Meeting {
         &self.path
     }
 
+    /// A successor has taken it over.
+    pub(crate) fn is_passed_on(&self) -> bool {
+        !self.is_own.load(Ordering::Relaxed)
+    }
+
     /// The file is a successor's from here on.
     pub(crate) fn leave_file(&self) {
         self.is_own.store(false, Ordering::Relaxed);
@@ -86,6 +92,41 @@ impl AsFd for Meeting {
         self.socket.as_fd()
     }
 }
+
+/// The socket's directory: made for this user alone where it is not there, and refused where others can replace what is in
+/// it, because whoever can do that can pretend to be the running process.
+fn check_directory(path: &Path) -> anyhow::Result<()> {
+    let Some(directory) = path.parent().filter(|it| !it.as_os_str().is_empty()) else { return Ok(()) };
+    let named = directory.display();
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => {
+            return Err(error).with_context(|| {
+                format!("handoff.socket: cannot make its directory {named}; make it, owned by the user that runs tidegate")
+            });
+        }
+    }
+    let found = fs::metadata(directory).with_context(|| format!("handoff.socket: cannot look at {named}"))?;
+    if found.mode() & 0o022 != 0 && found.mode() & STICKY == 0 {
+        bail!(
+            "handoff.socket: others can write to its directory {named} (mode {:o}), and so pretend to be the running \
+             process; take that away (chmod go-w), or use another directory",
+            found.mode() & 0o7777
+        );
+    }
+    if found.uid() != own_user() && found.uid() != 0 {
+        bail!(
+            "handoff.socket: its directory {named} belongs to user {}, this process to user {}; use a directory of its own",
+            found.uid(),
+            own_user()
+        );
+    }
+    Ok(())
+}
+
+/// Only a file's owner can replace it.
+const STICKY: u32 = 0o1000;
 
 /// This process's user.
 pub(crate) fn own_user() -> u32 {

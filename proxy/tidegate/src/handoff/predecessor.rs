@@ -5,9 +5,15 @@
 //! whatever happens to the successor, this process goes on with the rest.
 
 use std::{
+    io,
     os::fd::{AsFd as _, BorrowedFd},
-    sync::{Arc, atomic::Ordering},
-    thread,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -18,16 +24,26 @@ use tidegate_handoff::{
     flow::Batch,
     message::{Door, Facts, Hello, Left, ListenerFacts, Report, Welcome},
 };
-use tidegate_sys::{rights::MOST_DESCRIPTORS, socket};
+use tidegate_sys::rights::MOST_DESCRIPTORS;
 use tokio::runtime::Runtime;
 
-use super::{STEP, asker, fault, meeting};
-use crate::{admin::AdminSide, proxy::Shared};
+use super::{
+    STEP, asker,
+    facts::{self, Lingering},
+    fault, meeting, own_pod,
+};
+use crate::{
+    admin::{self, AdminSide},
+    proxy::Shared,
+    signals,
+};
 
 /// How many flows of each worker are frozen at once: few enough that none waits long, enough to fill a message.
 const FREEZE: usize = 60;
 /// How long flows that connect, or end, are waited for. Longer than a connect usually takes with all its attempts.
 const SETTLE: Duration = Duration::from_secs(8);
+/// How often a process that waits for its last flows tells its successor what it counts.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// How soon it is looked again.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -39,8 +55,16 @@ pub(crate) struct Predecessor {
     pub(crate) handoff: Handoff,
     pub(crate) config: u64,
     pub(crate) workers: usize,
+    /// Where the running binary was started from; an upgrade starts what is there then.
+    pub(crate) binary: io::Result<PathBuf>,
+    /// Decides the hash by which clients find their endpoints.
+    pub(crate) seed: u64,
+    /// Pods that have handed over, up to this process.
+    pub(crate) superseded: Vec<String>,
     /// This process's own predecessor, for as long as that one has flows left.
-    pub(crate) own_predecessor: Option<Channel>,
+    pub(crate) own_predecessor: Option<Lingering>,
+    /// Disconnected when the last flow of this process has ended.
+    pub(crate) ended: Receiver<()>,
 }
 
 /// How long flows were frozen.
@@ -48,13 +72,13 @@ pub(crate) struct Predecessor {
 struct Pauses(Vec<Duration>);
 
 impl Predecessor {
-    /// Waits for a successor on a thread of its own, until one has taken over.
-    pub(crate) fn serve(self) -> anyhow::Result<()> {
-        thread::Builder::new().name("handoff".to_owned()).spawn(move || self.run())?;
-        Ok(())
+    /// Waits for a successor on a thread of its own, until one has taken over and has heard what this process counts to
+    /// its end.
+    pub(crate) fn serve(self) -> anyhow::Result<JoinHandle<()>> {
+        Ok(thread::Builder::new().name("handoff".to_owned()).spawn(move || self.run())?)
     }
 
-    fn run(mut self) {
+    fn run(self) {
         loop {
             let stream = match self.meeting.accept() {
                 Ok(stream) => stream,
@@ -65,9 +89,9 @@ impl Predecessor {
                 }
             };
             let met = Channel::new(stream, meeting::own_user()).map_err(anyhow::Error::from);
-            match met.and_then(|channel| self.meet(&channel)) {
-                Ok(true) => return,
-                Ok(false) => {}
+            match met.and_then(|channel| self.meet(channel)) {
+                Ok(Some(successor)) => return self.linger(&successor),
+                Ok(None) => {}
                 Err(error) => {
                     self.shared.handle.counters().handoffs_failed.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!("no handoff, this process goes on: {error:#}");
@@ -76,58 +100,102 @@ impl Predecessor {
         }
     }
 
-    /// Speaks with whoever has connected. True where it has taken over.
-    fn meet(&mut self, channel: &Channel) -> anyhow::Result<bool> {
-        let heard = channel.hear(STEP).context("nothing came that a successor says")?;
-        let Message::Hello(hello) = heard.message else {
-            let _ = channel.say(&Message::Refuse { why: "a successor says hello first".to_owned() }, STEP);
-            bail!("it did not say hello");
-        };
-        if let Some(why) = self.refusal(&hello) {
+    /// Tells the successor what this process counts while it has flows, so that it is counted there.
+    fn linger(&self, successor: &Channel) {
+        loop {
+            let is_over = !matches!(self.ended.recv_timeout(COUNT_EVERY), Err(RecvTimeoutError::Timeout));
+            let counts = facts::counts(&admin::totals(&self.shared));
+            if successor.say(&Message::Counts { counts }, STEP).is_err() || is_over {
+                return;
+            }
+        }
+    }
+
+    /// Speaks with whoever has connected; the successor, where one has taken over.
+    fn meet(&self, channel: Channel) -> anyhow::Result<Option<Channel>> {
+        match channel.hear(STEP).context("nothing came that a successor says")?.message {
+            Message::Hello(Hello { pod_uid: Some(pod), .. }) if self.superseded.contains(&pod) => {
+                tracing::info!(pod, "a pod that has handed over was started again; it is told so");
+                let by = own_pod().unwrap_or_default();
+                channel.say(&Message::Superseded { by }, STEP)?;
+                Ok(None)
+            }
+            Message::Hello(hello) => {
+                let mut moved = 0;
+                let report = self.meet_successor(&channel, &hello, false, &mut moved)?;
+                self.leave(&report)?;
+                Ok(Some(channel))
+            }
+            Message::Upgrade { binary } => self.upgrade(&channel, binary).map(Some),
+            _ => {
+                let why = "a successor says hello first".to_owned();
+                let _ = channel.say(&Message::Refuse { why }, STEP);
+                bail!("it did not say hello");
+            }
+        }
+    }
+
+    /// Hands over to a successor that has said hello; it is given this process's log where it was started by it. What
+    /// has moved is counted in `moved` also where it fails.
+    pub(super) fn meet_successor(
+        &self,
+        channel: &Channel,
+        hello: &Hello,
+        is_child: bool,
+        moved: &mut u64,
+    ) -> anyhow::Result<Report> {
+        if let Some(why) = self.refusal(hello) {
             let _ = channel.say(&Message::Refuse { why: why.clone() }, STEP);
             bail!("{why}");
         }
-        let ask = asker()?;
-        let report = match self.hand_over(channel, &hello, &ask) {
-            Ok(report) => report,
-            Err(error) => {
-                let _ =
-                    channel.say(&Message::Abort { why: format!("{error:#}") }, Duration::from_millis(100));
-                return Err(error);
-            }
-        };
-        let Report { moved, left, pause_p50, pause_p99, took, .. } = report;
-        tracing::info!(moved, left, ?pause_p50, ?pause_p99, ?took, "handed over");
-        self.meeting.leave_file();
-        self.admin.doors().leave_files();
-        ask.block_on(self.shared.handle.leave(self.handoff.linger))?;
-        Ok(true)
+        self.hand_over(channel, hello, is_child, moved).inspect_err(|error| {
+            let _ = channel.say(&Message::Abort { why: format!("{error:#}") }, Duration::from_millis(100));
+        })
     }
 
-    fn refusal(&mut self, hello: &Hello) -> Option<String> {
+    /// Ends, once the flows that are left have ended.
+    pub(super) fn leave(&self, report: &Report) -> anyhow::Result<()> {
+        let Report { moved, left, pause_p50, pause_p99, took, .. } = report;
+        tracing::info!(moved, left, ?pause_p50, ?pause_p99, ?took, "handed over");
+        signals::resign(&self.shared);
+        self.shared.handed_over.store(true, Ordering::Relaxed);
+        self.meeting.leave_file();
+        self.admin.doors().leave_files();
+        asker()?.block_on(self.shared.handle.leave(self.handoff.linger))?;
+        Ok(())
+    }
+
+    fn refusal(&self, hello: &Hello) -> Option<String> {
         if hello.protocol().is_none() {
             let known = tidegate_handoff::message::PROTOCOLS;
             return Some(format!(
-                "this process speaks the protocols {known:?}, its successor {:?}",
+                "this process speaks the protocols {known:?}, its successor {:?}; end this one, then start the other",
                 hello.protocols
             ));
         }
-        let lingering = self.own_predecessor.take().filter(|channel| {
-            // At its end its socket ends too; until then there is nothing to read.
-            !matches!(socket::peek(channel.socket()), Ok(0))
-        });
-        self.own_predecessor = lingering;
-        let process = self.own_predecessor.as_ref()?.process();
+        self.lingering()
+    }
+
+    /// Why nobody can take over yet, where this process's own predecessor is not gone.
+    pub(super) fn lingering(&self) -> Option<String> {
+        let process = self.own_predecessor.as_ref()?.process()?;
         Some(format!(
-            "the predecessor of this process (process {process:?}) still has flows; it waits for them for at most {:?} \
+            "the predecessor of this process (process {process}) still has flows; it waits for them for at most {:?} \
              (handoff.linger): try again then, or end it",
             self.handoff.linger
         ))
     }
 
     /// Hands everything over. After an error this process has what it had, but for flows that were committed.
-    fn hand_over(&self, channel: &Channel, hello: &Hello, ask: &Runtime) -> anyhow::Result<Report> {
+    fn hand_over(
+        &self,
+        channel: &Channel,
+        hello: &Hello,
+        is_child: bool,
+        moved: &mut u64,
+    ) -> anyhow::Result<Report> {
         let begun = Instant::now();
+        let ask = &asker()?;
         let flows = self.flows();
         let listeners_only = if !hello.reads_flows() {
             Some(format!("the successor reads flows of the forms {:?}", hello.flow_forms))
@@ -150,9 +218,17 @@ impl Predecessor {
             config: self.config,
             workers: self.workers,
             flows,
+            clock: self.shared.handle.clock().now().as_nanos(),
+            seed: self.seed,
+            pod_uid: own_pod(),
+            superseded: self.superseded.clone(),
+            doors: self.admin.doors().sockets().map(|(door, _)| door).collect(),
             listeners_only: listeners_only.clone(),
+            log: is_child,
         };
-        channel.say(&Message::Welcome(welcome), STEP)?;
+        let log = io::stderr();
+        let log: &[BorrowedFd<'_>] = if is_child { &[log.as_fd()] } else { &[] };
+        channel.say_with(&Message::Welcome(welcome), &[], log, STEP)?;
         fault::at("welcomed");
         match channel.hear(self.handoff.timeout + STEP).context("the successor did not get ready")?.message {
             Message::Ready => {}
@@ -166,16 +242,19 @@ impl Predecessor {
             Message::Refuse { why } => bail!("the successor gives up: {why}"),
             _ => bail!("the successor broke the protocol"),
         }
-        let given = self.give_the_rest(channel, ask, listeners_only.is_some());
+        let mut pauses = Pauses::default();
+        let given = self.give_the_rest(channel, ask, listeners_only.is_some(), &mut pauses);
+        *moved = pauses.0.len() as u64;
         if given.is_err() {
             ask.block_on(self.shared.handle.take_back_listeners())?;
         }
-        let (moved, mut pauses) = given?;
+        given?;
         Ok(Report {
             process: channel.process().unwrap_or_default(),
             build: hello.build.clone(),
-            moved,
+            moved: *moved,
             left: self.flows(),
+            linger: self.handoff.linger,
             pause_p50: pauses.percentile(50),
             pause_p99: pauses.percentile(99),
             took: begun.elapsed(),
@@ -188,6 +267,10 @@ impl Predecessor {
 
     fn give_listeners(&self, channel: &Channel, ask: &Runtime) -> anyhow::Result<()> {
         let lent = ask.block_on(self.shared.handle.lend_listeners())??;
+        for known in ask.block_on(self.shared.handle.clients())? {
+            let (message, bytes) = facts::tell_clients(known);
+            channel.say_with(&message, &bytes, &[], STEP)?;
+        }
         let mut facts = Facts { operators: ask.block_on(self.shared.handle.facts())? };
         let mut rest = &lent[..];
         loop {
@@ -229,24 +312,23 @@ impl Predecessor {
         channel: &Channel,
         ask: &Runtime,
         listeners_only: bool,
-    ) -> anyhow::Result<(u64, Pauses)> {
+        pauses: &mut Pauses,
+    ) -> anyhow::Result<()> {
         fault::at("accepting-heard");
         let silent = ask.block_on(self.shared.handle.give_up_listeners())?;
         if !silent.is_empty() {
             bail!("workers {silent:?} did not let their listeners go");
         }
-        let mut pauses = Pauses::default();
         if !listeners_only {
-            self.give_flows(channel, ask, &mut pauses)?;
+            self.give_flows(channel, ask, pauses)?;
         }
-        let moved = pauses.0.len() as u64;
         self.admin.pause();
-        let finished = self.give_doors(channel);
+        let finished = self.give_doors(channel, ask);
         if let Err(error) = finished {
             self.admin.answer(&self.shared)?;
             return Err(error);
         }
-        Ok((moved, pauses))
+        Ok(())
     }
 
     /// Moves flows until none is left that can move.
@@ -268,17 +350,28 @@ impl Predecessor {
                 number += 1;
                 let batch = Batch::take(&mut frozen);
                 let count = batch.flows.len();
-                if let Err(error) = self.give_batch(channel, ask, number, batch) {
+                let mut is_committed = false;
+                let given = self.give_batch(channel, ask, number, batch, &mut is_committed);
+                if is_committed {
+                    pauses.0.extend(std::iter::repeat_n(frozen_at.elapsed(), count));
+                }
+                if let Err(error) = given {
                     // The others were not even offered.
                     ask.block_on(self.shared.handle.adopt(frozen))?;
                     return Err(error);
                 }
-                pauses.0.extend(std::iter::repeat_n(frozen_at.elapsed(), count));
             }
         }
     }
 
-    fn give_batch(&self, channel: &Channel, ask: &Runtime, number: u64, batch: Batch) -> anyhow::Result<()> {
+    fn give_batch(
+        &self,
+        channel: &Channel,
+        ask: &Runtime,
+        number: u64,
+        batch: Batch,
+        is_committed: &mut bool,
+    ) -> anyhow::Result<()> {
         let offer = Message::Offer { batch: number, flows: batch.flows.clone() };
         let descriptors: Vec<_> = batch.descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
         let held = channel.say_with(&offer, &batch.bytes, &descriptors, STEP).and_then(|()| {
@@ -312,6 +405,7 @@ impl Predecessor {
                 anyhow::Error::from(error).context("the successor died with a batch that it did not own")
             );
         }
+        *is_committed = true;
         fault::at("commit-said");
         drop(batch);
         fault::at("dropped");
@@ -324,13 +418,15 @@ impl Predecessor {
         }
     }
 
-    fn give_doors(&self, channel: &Channel) -> anyhow::Result<()> {
+    fn give_doors(&self, channel: &Channel, ask: &Runtime) -> anyhow::Result<()> {
+        let drains = ask.block_on(self.shared.handle.drains_so_far())?;
+        let counts = facts::counts(&admin::totals(&self.shared));
         let doors = self.admin.doors();
         let own = (Door::Handoff { path: self.meeting.path().to_owned() }, self.meeting.as_fd());
         let (doors, sockets): (Vec<_>, Vec<BorrowedFd<'_>>) =
             doors.sockets().chain(std::iter::once(own)).unzip();
         let left = Left { flows: self.flows(), linger: self.handoff.linger };
-        let message = Message::Doors { doors, counts: Vec::new(), left };
+        let message = Message::Doors { doors, counts, drains, left };
         channel.say_with(&message, &[], &sockets, STEP)?;
         fault::at("doors-said");
         match channel.hear(STEP).context("the successor did not answer on the admin side")?.message {

@@ -12,8 +12,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use tidegate_admin::metrics::Totals;
 use tidegate_config::{Configuration, Handoff, Source};
-use tidegate_control::{BindFn, BoundListener, DesiredListener};
+use tidegate_control::{BindFn, BoundListener, Clock, DesiredListener, ServiceClients};
+use tidegate_core::Timestamp;
 use tidegate_handoff::{
     Channel, ChannelError, Message, Received,
     flow::Batch,
@@ -21,13 +23,16 @@ use tidegate_handoff::{
 };
 use tidegate_sys::FrozenFlow;
 
-use super::{STEP, asker, fault, meeting};
+use super::{STEP, asker, facts, fault, meeting, own_pod};
 use crate::{
     admin::Doors,
+    park::Superseded,
     proxy::{Shared, desired_listeners},
     sockets::Inherited,
 };
 
+/// How many pods are remembered that have handed over.
+const SUPERSEDED: usize = 64;
 /// How long the predecessor may be silent before it is said that it is.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -36,6 +41,14 @@ pub(crate) struct Takeover {
     channel: Channel,
     handoff: Handoff,
     begun: Instant,
+    /// The predecessor's clock, which this process takes over.
+    pub(crate) clock: Clock,
+    /// Decides the hash by which clients find their endpoints.
+    pub(crate) seed: u64,
+    /// Pods that have handed over, up to this process.
+    pub(crate) superseded: Vec<String>,
+    /// Sockets of the admin side that the predecessor does not have.
+    doors: Doors,
 }
 
 /// What came of it.
@@ -48,6 +61,8 @@ pub(crate) enum Taken {
         meeting: Option<meeting::Meeting>,
         /// The predecessor, which may have flows left.
         predecessor: Option<Channel>,
+        /// What it counted.
+        counted: Totals,
     },
     /// The predecessor has taken back what was not committed, and goes on. What was committed stays here.
     Part(String),
@@ -58,7 +73,7 @@ type PassedOn = (ListenerFacts, Vec<TcpListener>);
 
 /// How the predecessor let go.
 enum Over {
-    Complete(Vec<(Door, OwnedFd)>),
+    Complete(Vec<(Door, OwnedFd)>, Totals),
     Died,
     Aborted(String),
 }
@@ -77,15 +92,31 @@ impl Takeover {
             config: super::hash(configuration),
             workers,
             flow_limit,
-            pod_uid: std::env::var("POD_UID").ok().filter(|uid| !uid.is_empty()),
+            pod_uid: own_pod(),
             ..Hello::of_this_build(env!("CARGO_PKG_VERSION"))
         };
         fault::at("hello");
         let process = channel.process();
         let words = || format!("handoff.socket: no handoff with the process on {}", handoff.socket.display());
         channel.say(&Message::Hello(hello), STEP).with_context(words)?;
-        match channel.hear(handoff.timeout).with_context(words)?.message {
-            Message::Welcome(Welcome { build, flows, workers, listeners_only, .. }) => {
+        let Received { message, descriptors, .. } = channel.hear(handoff.timeout).with_context(words)?;
+        match message {
+            Message::Welcome(Welcome {
+                build,
+                flows,
+                workers,
+                listeners_only,
+                log,
+                clock,
+                seed,
+                pod_uid,
+                superseded,
+                doors,
+                ..
+            }) => {
+                if let (true, Some(log)) = (log, descriptors.first()) {
+                    rustix::stdio::dup2_stderr(log).context("cannot go on with the running process's log")?;
+                }
                 tracing::info!(
                     ?process,
                     build,
@@ -94,8 +125,19 @@ impl Takeover {
                     ?listeners_only,
                     "taking over from the running process"
                 );
-                Ok(Some(Self { channel, handoff: handoff.clone(), begun }))
+                let clock = Clock::going_on(Timestamp::from_nanos(clock));
+                let superseded = supersede(superseded, pod_uid);
+                let doors = match Doors::beside(configuration, &doors) {
+                    Ok(doors) => doors,
+                    Err(error) => {
+                        let _ = channel.say(&Message::Refuse { why: format!("{error:#}") }, STEP);
+                        return Err(error);
+                    }
+                };
+                let handoff = handoff.clone();
+                Ok(Some(Self { channel, handoff, begun, clock, seed, superseded, doors }))
             }
+            Message::Superseded { by } => Err(Superseded { pod: own_pod().unwrap_or_default(), by }.into()),
             Message::Refuse { why } => bail!("the running process does not hand over: {why}"),
             _ => bail!("{}: it answered something else", words()),
         }
@@ -121,7 +163,10 @@ impl Takeover {
         self.channel.say(&Message::Ready, STEP)?;
         let desired = desired_listeners(configuration);
         let (bound, facts) = match self.hear_listeners() {
-            Ok((mut listeners, facts)) => {
+            Ok((mut listeners, facts, clients)) => {
+                for known in clients {
+                    ask.block_on(shared.handle.take_clients(known))?;
+                }
                 let adopted = adopt(desired, &mut listeners, workers, bind);
                 keep_for_services(configuration, listeners, inherited);
                 (adopted, facts)
@@ -157,35 +202,48 @@ impl Takeover {
             Over::Died => {
                 tracing::warn!(flows, "the running process died; going on with what it had handed over");
                 // Flows depend on this process, so it goes on also where nobody can ask it anything.
+                // What it bound itself is bound anew with the rest.
+                drop(self.doors);
                 let doors = patiently(|| Doors::open(configuration)).unwrap_or_else(|error| {
                     tracing::error!("no admin side: {error:#}");
                     Doors::default()
                 });
                 let meeting = patiently(|| meeting::Meeting::open(&self.handoff.socket))
                     .inspect_err(|error| tracing::error!("no successor can take over: {error:#}"));
-                Ok(Taken::Whole { doors, meeting: meeting.ok(), predecessor: None })
+                let counted = Totals::default();
+                Ok(Taken::Whole { doors, meeting: meeting.ok(), predecessor: None, counted })
             }
-            Over::Complete(sockets) => {
+            Over::Complete(sockets, counted) => {
                 let (own, passed_on): (Vec<_>, Vec<_>) =
                     sockets.into_iter().partition(|(door, _)| matches!(door, Door::Handoff { .. }));
-                let doors = Doors::take(configuration, passed_on)?;
+                // Flows depend on this process by now, so it goes on also where nobody can ask it anything.
+                let doors = self.doors.with(configuration, passed_on).unwrap_or_else(|error| {
+                    tracing::error!("no admin side: {error:#}");
+                    Doors::default()
+                });
                 let path = &self.handoff.socket;
                 let meeting = match own.into_iter().next() {
                     Some((_, socket)) => meeting::Meeting::passed_on(socket, path),
                     None => meeting::Meeting::open(path)?,
                 };
                 tracing::info!(flows, ?took, "taken over");
-                Ok(Taken::Whole { doors, meeting: Some(meeting), predecessor: Some(self.channel) })
+                let predecessor = Some(self.channel);
+                Ok(Taken::Whole { doors, meeting: Some(meeting), predecessor, counted })
             }
         }
     }
 
-    fn hear_listeners(&self) -> Result<(Vec<PassedOn>, Facts), ChannelError> {
-        let mut all = Vec::new();
+    fn hear_listeners(&self) -> Result<(Vec<PassedOn>, Facts, Vec<ServiceClients>), ChannelError> {
+        let (mut all, mut known, mut first) = (Vec::new(), Vec::new(), None);
         loop {
-            let Received { message, descriptors, .. } = self.channel.hear(self.handoff.timeout)?;
+            let Received { message, descriptors, bytes } = self.channel.hear(self.handoff.timeout)?;
             let (listeners, facts, more) = match message {
                 Message::Listeners { listeners, facts, more } => (listeners, facts, more),
+                Message::Clients { service, endpoints } => {
+                    let clients = facts::read_clients(&bytes);
+                    known.push(ServiceClients { service, endpoints, clients });
+                    continue;
+                }
                 Message::Abort { why } | Message::Refuse { why } => return Err(other(why)),
                 _ => return Err(other("it said something else".to_owned())),
             };
@@ -197,8 +255,10 @@ impl Takeover {
                 }
                 all.push((listener, own));
             }
+            // They come with the first message of several.
+            let facts = first.get_or_insert(facts);
             if !more {
-                return Ok((all, facts));
+                return Ok((all, std::mem::take(facts), known));
             }
         }
     }
@@ -257,12 +317,14 @@ impl Takeover {
                         Err(error) => return Ok((Over::Aborted(error.to_string()), taken)),
                     }
                 }
-                Message::Doors { doors, left, counts: _ } => {
+                Message::Doors { doors, left, counts, drains } => {
                     fault::at("doors");
+                    ask.block_on(shared.handle.take_drains(drains))?;
                     if left.flows > 0 {
                         tracing::info!(flows = left.flows, linger = ?left.linger, "flows stay with the predecessor");
                     }
-                    return Ok((Over::Complete(doors.into_iter().zip(descriptors).collect()), taken));
+                    let sockets = doors.into_iter().zip(descriptors).collect();
+                    return Ok((Over::Complete(sockets, facts::totals(counts)), taken));
                 }
                 Message::Abort { why } => return Ok((Over::Aborted(why), taken)),
                 _ => return Ok((Over::Aborted("it broke the protocol".to_owned()), taken)),
@@ -301,6 +363,17 @@ fn patiently<T>(mut attempt: impl FnMut() -> anyhow::Result<T>) -> anyhow::Resul
             done => return done,
         }
     }
+}
+
+/// The pods that handed over, with the predecessor's, unless that is this one. Those of long ago are gone for good.
+fn supersede(mut pods: Vec<String>, predecessor: Option<String>) -> Vec<String> {
+    let own = own_pod();
+    if let Some(pod) = predecessor.filter(|pod| Some(pod) != own.as_ref() && !pods.contains(pod)) {
+        pods.push(pod);
+    }
+    let surplus = pods.len().saturating_sub(SUPERSEDED);
+    pods.drain(..surplus);
+    pods
 }
 
 fn other(why: String) -> ChannelError {

@@ -15,12 +15,14 @@ use tidegate_sys::rights;
 use crate::{
     frame::{self, FrameError, HEADER, Header},
     message::Message,
+    peer::{self, Peer},
 };
 
 /// A connection.
 #[derive(Debug)]
 pub struct Channel {
     stream: UnixStream,
+    peer: Peer,
 }
 
 /// A message that has come.
@@ -70,9 +72,12 @@ pub enum ChannelError {
 impl Channel {
     /// Takes a connection over. Both sides must belong to the same user; root may be the other one.
     pub fn new(stream: UnixStream, own: u32) -> Result<Self, ChannelError> {
-        stream.set_nonblocking(false)?;
-        let (found, _) = rights::peer(&stream)?;
-        if found == own || found == 0 { Ok(Self { stream }) } else { Err(ChannelError::User { found, own }) }
+        let (peer, stream) = peer::of(stream)?;
+        if peer.user == own || peer.user == 0 {
+            Ok(Self { stream, peer })
+        } else {
+            Err(ChannelError::User { found: peer.user, own })
+        }
     }
 
     /// Connects.
@@ -82,8 +87,7 @@ impl Channel {
 
     /// The process at the other end; none where it is in another container.
     pub fn process(&self) -> Option<u32> {
-        let (_, process) = rights::peer(&self.stream).ok()?;
-        u32::try_from(process).ok().filter(|process| *process > 0)
+        self.peer.process
     }
 
     /// Says something.

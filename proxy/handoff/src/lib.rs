@@ -11,6 +11,7 @@ pub mod channel;
 pub mod flow;
 pub mod frame;
 pub mod message;
+mod peer;
 
 pub use channel::{Channel, ChannelError, Received};
 pub use message::Message;

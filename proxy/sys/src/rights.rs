@@ -9,7 +9,6 @@ use std::{
     },
 };
 
-use nix::sys::socket::{getsockopt, sockopt};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -61,16 +60,6 @@ pub fn receive_with(
     Ok(received.bytes)
 }
 
-/// Who is at the other end: user and process (SO_PEERCRED). The process is 0 where it is in another container, whose
-/// processes have no number here; rustix has no value for that.
-///
-/// # Errors
-/// getsockopt(2).
-pub fn peer(socket: &UnixStream) -> io::Result<(u32, i32)> {
-    let peer = getsockopt(socket, sockopt::PeerCredentials)?;
-    Ok((peer.uid(), peer.pid()))
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -108,13 +97,5 @@ mod tests {
         let most = &many[..MOST_DESCRIPTORS];
         assert_eq!(send_with(&here, b"", most).unwrap_err().kind(), io::ErrorKind::InvalidInput);
         assert_eq!(send_with(&here, b"x", most).unwrap(), 1);
-    }
-
-    #[test]
-    fn the_peer_is_known() {
-        let (here, _there) = UnixStream::pair().unwrap();
-        let (user, process) = peer(&here).unwrap();
-        assert_eq!(user, rustix::process::getuid().as_raw());
-        assert_eq!(process, std::process::id() as i32);
     }
 }

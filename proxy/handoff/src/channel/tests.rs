@@ -6,8 +6,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 fn pair() -> (Channel, Channel) {
     let (here, there) = UnixStream::pair().unwrap();
-    let (own, _) = rights::peer(&here).unwrap();
-    (Channel::new(here, own).unwrap(), Channel::new(there, own).unwrap())
+    let (peer, here) = peer::of(here).unwrap();
+    (Channel::new(here, peer.user).unwrap(), Channel::new(there, peer.user).unwrap())
 }
 
 /// A message that is longer than the socket's buffer, with descriptors.
@@ -47,8 +47,14 @@ fn garbage_is_refused() {
 #[test]
 fn strangers_are_refused() {
     let (here, _there) = UnixStream::pair().unwrap();
-    let (own, _) = rights::peer(&here).unwrap();
-    let refused = Channel::new(here, own.wrapping_add(1));
+    let (peer, here) = peer::of(here).unwrap();
+    let refused = Channel::new(here, peer.user.wrapping_add(1));
     // Root is let in everywhere, and a test may run as root.
-    assert_eq!(refused.is_err(), own != 0);
+    assert_eq!(refused.is_err(), peer.user != 0);
+}
+
+#[test]
+fn the_process_at_the_other_end_is_known() {
+    let (here, _there) = pair();
+    assert_eq!(here.process(), Some(std::process::id()));
 }

@@ -2,6 +2,7 @@
 
 mod command;
 mod instances;
+mod successor;
 
 use std::time::Instant;
 

@@ -50,6 +50,7 @@ pub(crate) enum Ask {
     Wait(Arc<str>, Reply<Result<watch::Receiver<GateState>, ControlError>>),
     PodsAt(IpAddr, Reply<BTreeSet<Arc<str>>>),
     Instances(ServiceName, Reply<Vec<Instance>>),
+    AwaitPredecessor(bool, Reply<()>),
 }
 
 /// The pods that are waited for.
@@ -58,8 +59,10 @@ pub(crate) struct Gates {
     pods: BTreeMap<Arc<str>, watch::Sender<GateState>>,
     /// Something may be different from what was told.
     pub(crate) is_stale: bool,
-    /// Flows are being taken out for another process: that they are not here says nothing.
+    /// Another process accepts, or takes flows over: that none is here says nothing.
     pub(crate) hands_over: bool,
+    /// The process that this one took over from may have flows left.
+    pub(crate) awaits_predecessor: bool,
 }
 
 impl ControlHandle {
@@ -77,6 +80,11 @@ impl ControlHandle {
     pub async fn instances(&self, service: ServiceName) -> Result<Vec<Instance>, ControlError> {
         self.ask(ANSWER_LIMIT, |reply| Request::Gate(Ask::Instances(service, reply))).await
     }
+
+    /// Says nothing of flows from here on, or again, because the process that this one took over from has some.
+    pub async fn await_predecessor(&self, awaits: bool) -> Result<(), ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Gate(Ask::AwaitPredecessor(awaits, reply))).await
+    }
 }
 
 impl Controller {
@@ -90,6 +98,11 @@ impl Controller {
             }
             Ask::Instances(service, reply) => {
                 let _ = reply.send(self.table.instances_of(&service));
+            }
+            Ask::AwaitPredecessor(awaits, reply) => {
+                self.gates.awaits_predecessor = awaits;
+                self.gates.is_stale = true;
+                let _ = reply.send(());
             }
         }
     }
@@ -134,7 +147,8 @@ impl Controller {
 
     fn gate_state(&self, uid: &str) -> GateState {
         let is_starting = self.course.lifecycle() == Lifecycle::Starting;
-        let synced = !is_starting && !self.gates.hands_over && !self.awaits_source(&self.services);
+        let is_alone = !self.gates.hands_over && !self.gates.awaits_predecessor;
+        let synced = !is_starting && is_alone && !self.awaits_source(&self.services);
         GateState { synced, view: self.table.gate(uid) }
     }
 }

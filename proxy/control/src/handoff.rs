@@ -174,6 +174,9 @@ impl Controller {
             }
             Step::AwaitSource(reply) => self.handoff.waiting.push(reply),
             Step::Lend(reply) => {
+                self.gates.hands_over = true;
+                self.gates.is_stale = true;
+                self.refresh_gates();
                 let _ = reply.send(self.lend());
             }
             Step::Open(listeners, reply) => {
@@ -192,9 +195,6 @@ impl Controller {
                 let _ = reply.send(());
             }
             Step::Freeze(limit, reply) => {
-                self.gates.hands_over = true;
-                self.gates.is_stale = true;
-                self.refresh_gates();
                 let purpose = Purpose::Freeze { flows: Vec::new(), reply };
                 self.step(purpose, |request, _| Command::Freeze { request, limit });
             }

@@ -14,10 +14,17 @@ mod upgrade;
 
 use std::{
     hash::{Hash as _, Hasher as _},
+    thread,
     time::Duration,
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 use tidegate_config::Configuration;
+use tidegate_control::ControlHandle;
 
 /// How long the other side may take for one step that it can do at once.
 const STEP: Duration = Duration::from_secs(10);
@@ -30,6 +37,32 @@ fn asker() -> std::io::Result<tokio::runtime::Runtime> {
 /// The pod that this process runs in, where it runs in one.
 fn own_pod() -> Option<String> {
     std::env::var("POD_UID").ok().filter(|uid| !uid.is_empty())
+}
+
+/// Keeps gates shut until a predecessor has ended: flows that did not move are not counted here.
+pub(crate) fn await_end(process: u32, handle: &ControlHandle) -> anyhow::Result<()> {
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let process = match pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+        Some(Ok(process)) => process,
+        // It has ended.
+        Some(Err(Errno::SRCH)) => return Ok(()),
+        _ => {
+            tracing::warn!(
+                "the predecessor cannot be watched: a gate does not count the flows that stay with it"
+            );
+            return Ok(());
+        }
+    };
+    asker()?.block_on(handle.await_predecessor(true))?;
+    let handle = handle.clone();
+    thread::Builder::new().name("predecessor".to_owned()).spawn(move || {
+        while poll(&mut [PollFd::new(&process, PollFlags::IN)], None) == Err(Errno::INTR) {}
+        if let Ok(ask) = asker() {
+            // Where the controller has ended nobody waits any more.
+            let _ = ask.block_on(handle.await_predecessor(false));
+        }
+    })?;
+    Ok(())
 }
 
 /// Two configurations with the same hash mean the same.

@@ -21,6 +21,7 @@ use tidegate_control::{
 };
 use tidegate_core::Snapshot;
 use tidegate_dataplane::{FlowLogRate, WorkerCounters, WorkerOptions, spawn_worker};
+use tidegate_handoff::Channel;
 use tidegate_sys::DescriptorLimit;
 use tokio::sync::mpsc;
 
@@ -262,6 +263,9 @@ impl Proxy {
             Some(takeover) => match takeover.run(&shared, &kept, worker_count, &bind, &inherited)? {
                 Taken::Whole { doors, meeting, predecessor, counted } => {
                     shared.carried.set(counted);
+                    if let Some(process) = predecessor.as_ref().and_then(Channel::process) {
+                        handoff::await_end(process, &shared.handle)?;
+                    }
                     admin.open(doors, &shared)?;
                     if following_signals {
                         // Before the predecessor may end: else its end would be taken for the service's.

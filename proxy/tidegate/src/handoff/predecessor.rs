@@ -150,6 +150,8 @@ impl Predecessor {
         }
         self.hand_over(channel, hello, is_child, moved).inspect_err(|error| {
             let _ = channel.say(&Message::Abort { why: format!("{error:#}") }, Duration::from_millis(100));
+            // Gates open again, also where nothing was given up yet.
+            let _ = asker().map(|ask| ask.block_on(self.shared.handle.take_back_listeners()));
         })
     }
 

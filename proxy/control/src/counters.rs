@@ -18,6 +18,8 @@ pub enum EventKind {
     NodesLeaving,
     /// A complete list of slices.
     SlicesListed,
+    /// Several slices, new, changed or gone.
+    SlicesChanged,
     /// One slice, new or changed.
     SliceApplied,
     /// One slice, gone.
@@ -88,11 +90,12 @@ pub struct ControlCounters {
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Services,
         Self::Node,
         Self::NodesLeaving,
         Self::SlicesListed,
+        Self::SlicesChanged,
         Self::SliceApplied,
         Self::SliceDeleted,
         Self::AdminState,
@@ -108,6 +111,7 @@ impl EventKind {
             Self::Node => "node",
             Self::NodesLeaving => "nodes_leaving",
             Self::SlicesListed => "slices_listed",
+            Self::SlicesChanged => "slices_changed",
             Self::SliceApplied => "slice_applied",
             Self::SliceDeleted => "slice_deleted",
             Self::AdminState => "admin_state",
@@ -124,6 +128,7 @@ impl EventKind {
             Event::NodeIs { .. } => Self::Node,
             Event::NodesLeaving(_) => Self::NodesLeaving,
             Event::SlicesListed(_) => Self::SlicesListed,
+            Event::SlicesChanged { .. } => Self::SlicesChanged,
             Event::SliceApplied(_) => Self::SliceApplied,
             Event::SliceDeleted(_) => Self::SliceDeleted,
             Event::AdminStateRequested { .. } => Self::AdminState,

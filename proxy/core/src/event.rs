@@ -29,6 +29,13 @@ pub enum Event {
     NodesLeaving(BTreeSet<Arc<str>>),
     /// A complete list: slices that it lacks are gone. The first one ends the time before the first sync (B5).
     SlicesListed(Vec<Slice>),
+    /// Several slices are new, have changed or are gone, to be acted upon together.
+    SlicesChanged {
+        /// New or changed.
+        applied: Vec<Slice>,
+        /// Gone.
+        deleted: Vec<SliceName>,
+    },
     /// One slice is new or has changed.
     SliceApplied(Slice),
     /// One slice is gone.

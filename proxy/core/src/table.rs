@@ -128,6 +128,7 @@ impl Table {
                 }
             }
             Event::SlicesListed(slices) => self.list(slices),
+            Event::SlicesChanged { applied, deleted } => self.change(applied, &deleted),
             Event::SliceApplied(slice) => self.apply(slice),
             Event::SliceDeleted(name) => self.replace(&name, None),
             Event::AdminStateRequested { endpoints, state, by, reason, deadline } => {
@@ -194,21 +195,25 @@ impl Table {
         self.operators.all()
     }
 
-    /// A complete list: what it lacks is gone. Lacking comes last, so that an endpoint which moved to another slice
-    /// is never without one.
+    /// A complete list: what it lacks is gone.
     fn list(&mut self, slices: Vec<Slice>) {
         let listed: BTreeSet<SliceName> = slices.iter().map(|slice| slice.name.clone()).collect();
-        for slice in slices {
-            self.apply(slice);
-        }
         let lacking: Vec<SliceName> =
             self.slices.names().filter(|name| !listed.contains(name)).cloned().collect();
-        for name in lacking {
-            self.replace(&name, None);
-        }
+        self.change(slices, &lacking);
         if !self.synced {
             self.synced = true;
             self.touch_every_service();
+        }
+    }
+
+    /// What is gone comes last, so that an endpoint which moved to another slice is never without one.
+    fn change(&mut self, applied: Vec<Slice>, deleted: &[SliceName]) {
+        for slice in applied {
+            self.apply(slice);
+        }
+        for name in deleted {
+            self.replace(name, None);
         }
     }
 

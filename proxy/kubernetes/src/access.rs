@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use hyper::header::{HeaderValue, USER_AGENT};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use kube::{
     Client, Config,
@@ -12,6 +13,9 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 use tower::{BoxError, ServiceBuilder};
+
+/// Who asks, as an API server's audit log has it.
+const AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
 
 /// How the API server is found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,7 +95,8 @@ impl Access {
     /// A client. It is made of layers here and not by kube's own builder, which logs every 5xx as an error and asks
     /// again by itself: how often a server is asked, and what is said about it, is decided in one place.
     pub(crate) async fn connect(&self) -> Result<Client, AccessError> {
-        let config = self.load().await?;
+        let mut config = self.load().await?;
+        config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
         let wrong = |source: kube::Error| AccessError::Credentials(Box::new(source));
         let connector = config.rustls_https_connector().map_err(wrong)?;
         let service = ServiceBuilder::new()

@@ -16,6 +16,16 @@ pub(crate) struct Read<T> {
     pub(crate) object: T,
 }
 
+/// Everything there is.
+pub(crate) struct Listing<T> {
+    /// The objects that are new or have changed.
+    pub(crate) objects: Vec<(Key, T)>,
+    /// What was there before and is not any more.
+    pub(crate) lacking: Vec<Key>,
+    /// There are others, which have not changed, or could not be read this time: what is known of them stays.
+    pub(crate) keeps: bool,
+}
+
 /// What is followed, and who is told.
 pub(crate) trait Follow {
     /// What is kept of an object.
@@ -28,12 +38,7 @@ pub(crate) trait Follow {
     fn read(&mut self, json: &str, arrived: Option<Instant>) -> Result<Read<Self::Object>, String>;
 
     /// Everything there is, and what it lacks of what was there before.
-    async fn listed(
-        &mut self,
-        objects: Vec<(Key, Self::Object)>,
-        lacking: Vec<Key>,
-        arrived: Instant,
-    ) -> Result<(), Gone>;
+    async fn listed(&mut self, listing: Listing<Self::Object>, arrived: Instant) -> Result<(), Gone>;
 
     /// An object is new or has changed.
     async fn applied(&mut self, key: Key, object: Self::Object, arrived: Instant) -> Result<(), Gone>;

@@ -127,6 +127,18 @@ impl Rig {
         }
     }
 
+    /// What the next event says of several slices: `+name generation` or `-name` each.
+    pub(crate) async fn together(&mut self) -> Vec<String> {
+        match self.event().await {
+            Event::SlicesChanged { applied, deleted } => {
+                let applied =
+                    applied.iter().map(|slice| format!("+{} {}", slice.name.name, slice.generation));
+                applied.chain(deleted.iter().map(|name| format!("-{}", name.name))).collect()
+            }
+            other => panic!("not a change of several slices: {other:?}"),
+        }
+    }
+
     /// What the next event says of one slice: `+name generation` or `-name`.
     pub(crate) async fn change(&mut self) -> String {
         match self.event().await {

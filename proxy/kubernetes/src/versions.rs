@@ -95,6 +95,11 @@ impl Versions {
         before.into_keys().filter(|key| !self.known.contains_key(key)).collect()
     }
 
+    /// The version of an object that is known.
+    pub(crate) fn known(&self, key: &Key) -> Option<u64> {
+        self.known.get(key).copied()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.known.len()
     }

@@ -6,6 +6,8 @@
 //! is told of it; that is the follower's business. kube's own watcher is not used: it has no word for versions that
 //! go back, gives a page up for one object, and does not know what a server asked for (Retry-After).
 
+mod stop;
+
 use std::{sync::Arc, time::Instant};
 
 use http_body_util::BodyExt as _;
@@ -17,13 +19,14 @@ use kube::{
 use tidegate_core::Rng;
 use tokio::time::{sleep, timeout};
 
+use self::stop::{Stop, built};
 use crate::{
     api::{Api, Deed, Failure, refusal},
     backoff::{Backoff, fraction},
-    follow::{Follow, Gone, Pace, Read},
+    follow::{Follow, Gone, Listing, Pace, Read},
     intern::Intern,
     lines::{Line, Lines},
-    meta::{Bare, Page, Status, WatchLine, number},
+    meta::{Bare, Key, Page, Status, WatchLine, number},
     status::{ErrorCause, SourceStatus, WatchState},
     versions::Versions,
 };
@@ -52,24 +55,6 @@ pub(crate) struct Watch<F> {
     stale_since: Option<tokio::time::Instant>,
     /// Pages of a list have expired while it was read: the next one is asked for in one piece.
     whole: bool,
-}
-
-/// Why a watch stopped.
-enum Stop {
-    /// Nobody listens.
-    Gone,
-    /// The server ended it as agreed.
-    Ended,
-    /// It failed, and goes on from the last version.
-    Failed(Failure),
-    /// It failed, and everything has to be listed.
-    Lost(Failure),
-}
-
-impl From<Gone> for Stop {
-    fn from(_: Gone) -> Self {
-        Self::Gone
-    }
 }
 
 impl<F: Follow> Watch<F> {
@@ -184,6 +169,7 @@ impl<F: Follow> Watch<F> {
         let mut versions = Vec::new();
         let mut next: Option<String> = None;
         let mut unreadable = Vec::new();
+        let mut keeps = false;
         let version = loop {
             let limit = if self.whole { None } else { Some(self.pace.page) };
             // No version is asked for: the server answers with the most recent state, not with what it has at hand.
@@ -201,13 +187,33 @@ impl<F: Follow> Watch<F> {
                 Stop::Failed(Failure::new(ErrorCause::Malformed, message))
             };
             let page: Page<'_> = serde_json::from_slice(&bytes).map_err(malformed)?;
+            // Where the server's state goes back, a version says nothing: it may have been given twice.
+            let goes_back = self
+                .versions
+                .check(number(page.metadata.resource_version.as_deref().unwrap_or_default()))
+                .is_err();
             for item in page.items.into_iter().flatten() {
+                if !goes_back && let Some(unchanged) = self.unchanged(item.get()) {
+                    versions.push(unchanged);
+                    keeps = true;
+                    continue;
+                }
                 match self.follow.read(item.get(), None) {
                     Ok(Read { key, version, object }) => {
                         versions.push((key.clone(), number(&version)));
                         objects.push((key, object));
                     }
-                    Err(why) => unreadable.push(self.named(item.get(), &why)),
+                    Err(why) => {
+                        let key = self.key_of(item.get());
+                        unreadable.push(named(key.as_ref(), &why));
+                        // What it was before stays in force, and so does the version of that.
+                        if let Some(key) = key
+                            && let Some(version) = self.versions.known(&key)
+                        {
+                            versions.push((key, Some(version)));
+                            keeps = true;
+                        }
+                    }
                 }
             }
             next = page.metadata.next.filter(|token| !token.is_empty());
@@ -218,8 +224,8 @@ impl<F: Follow> Watch<F> {
         self.whole = false;
         self.believe(number(&version)).map_err(Stop::Failed)?;
         let arrived = Instant::now();
-        let count = objects.len();
         let lacking = self.versions.list(versions.into_iter(), number(&version));
+        let count = self.versions.len();
         unreadable.iter().for_each(|why| self.unreadable(why));
         let mut was_failing = false;
         self.status.note(self.place, |report| {
@@ -235,7 +241,7 @@ impl<F: Follow> Watch<F> {
         } else {
             tracing::debug!(resource, objects = count, "listed");
         }
-        self.follow.listed(objects, lacking, arrived).await?;
+        self.follow.listed(Listing { objects, lacking, keeps }, arrived).await?;
         Ok(version)
     }
 
@@ -279,7 +285,7 @@ impl<F: Follow> Watch<F> {
         let seconds = WATCH_SECONDS + u32::try_from(more).unwrap_or_default();
         let params = WatchParams { bookmarks: true, timeout: Some(seconds), ..WatchParams::default() };
         let request = built(self.request().watch(&params, version))?;
-        let response = self.api.send(request, Self::deed("watch")).await.map_err(lost_or_failed)?;
+        let response = self.api.send(request, Self::deed("watch")).await.map_err(Stop::of)?;
         self.contact(Instant::now());
         let mut body: Body = response.into_body();
         let mut lines = Lines::new(MAX_OBJECT_BYTES);
@@ -339,8 +345,8 @@ impl<F: Follow> Watch<F> {
                     }
                 }
                 Err(why) => {
-                    let named = self.named(object.get(), &why);
-                    self.unreadable(&named);
+                    let key = self.key_of(object.get());
+                    self.unreadable(&named(key.as_ref(), &why));
                     if let Ok(Bare { metadata }) = serde_json::from_str(object.get()) {
                         advance(version, &metadata.resource_version);
                     }
@@ -363,11 +369,7 @@ impl<F: Follow> Watch<F> {
             }
             "ERROR" => {
                 let status: Status = serde_json::from_str(object.get()).unwrap_or_default();
-                return Err(lost_or_failed(refusal(
-                    status.code.unwrap_or(500),
-                    &status,
-                    Self::deed("watch"),
-                )));
+                return Err(Stop::of(refusal(status.code.unwrap_or(500), &status, Self::deed("watch"))));
             }
             // A type that a newer server may know.
             other => tracing::debug!(kind = other, "a line of a watch whose type is not known is ignored"),
@@ -386,13 +388,16 @@ impl<F: Follow> Watch<F> {
         });
     }
 
-    fn named(&mut self, json: &str, why: &str) -> String {
-        let key =
-            serde_json::from_str::<Bare<'_>>(json).ok().and_then(|bare| bare.metadata.key(&mut self.intern));
-        match key {
-            Some(key) => format!("{key}: {why}"),
-            None => why.to_owned(),
-        }
+    /// An object that is known in this very version. Reading it again would take the memory of all objects once more.
+    fn unchanged(&mut self, json: &str) -> Option<(Key, Option<u64>)> {
+        let Bare { metadata } = serde_json::from_str(json).ok()?;
+        let version = number(&metadata.resource_version)?;
+        let key = metadata.key(&mut self.intern)?;
+        (self.versions.known(&key) == Some(version)).then_some((key, Some(version)))
+    }
+
+    fn key_of(&mut self, json: &str) -> Option<Key> {
+        serde_json::from_str::<Bare<'_>>(json).ok().and_then(|bare| bare.metadata.key(&mut self.intern))
     }
 
     /// Says that an object is left out.
@@ -404,8 +409,18 @@ impl<F: Follow> Watch<F> {
             report.last_unreadable = Some(what.to_owned());
         });
         if is_new {
-            tracing::warn!(resource = F::RESOURCE.plural, "an object cannot be read and is left out: {what}");
+            tracing::warn!(
+                resource = F::RESOURCE.plural,
+                "an object cannot be read; what it was before, if anything, stays in force: {what}"
+            );
         }
+    }
+}
+
+fn named(key: Option<&Key>, why: &str) -> String {
+    match key {
+        Some(key) => format!("{key}: {why}"),
+        None => why.to_owned(),
     }
 }
 
@@ -415,14 +430,4 @@ fn advance(version: &mut String, next: &str) {
     if !next.is_empty() && !is_behind {
         next.clone_into(version);
     }
-}
-
-fn lost_or_failed(failure: Failure) -> Stop {
-    if failure.cause == ErrorCause::Expired { Stop::Lost(failure) } else { Stop::Failed(failure) }
-}
-
-fn built(request: Result<Request<Vec<u8>>, kube::core::request::Error>) -> Result<Request<Vec<u8>>, Stop> {
-    request.map_err(|error| {
-        Stop::Failed(Failure::new(ErrorCause::Malformed, format!("no request can be made: {error}")))
-    })
 }

@@ -89,6 +89,30 @@ fn object_that_turns_bad_keeps_its_last_good_state() {
     proxy.wait_for_eligible(0);
 }
 
+/// B1, B8: an object that is bad in a list, and was good before, leaves its last good state, while what the list has and
+/// what it lacks counts.
+#[test]
+fn object_that_is_bad_in_a_new_list_keeps_its_last_good_state() {
+    let endpoints = Endpoint::greeting_group(3);
+    let (api, proxy) = with_ready([&endpoints[0]]);
+    put(&api, &Slice::ready("web-2", [&endpoints[1]]));
+    proxy.wait_for_eligible_to_be([&endpoints[0], &endpoints[1]]);
+    let (mut flow, _) = proxy.connect_greeted();
+    let before = lists(&api);
+    api.go_away();
+    api.edit(ENDPOINT_SLICES, "default", "web-1", |slice| slice["endpoints"] = json!({"a": "map"}));
+    remove(&api, "web-2");
+    put(&api, &Slice::ready("web-3", [&endpoints[2]]));
+    api.compact();
+    api.come_back();
+    super::wait_for_another_list(&api, before);
+    proxy.wait_for_eligible_to_be([&endpoints[0], &endpoints[2]]);
+    until("it is counted", || proxy.metrics().total("tidegate_source_invalid_total") == 1);
+    flow.exchange(b"still here");
+    put(&api, &Slice::named("web-1"));
+    proxy.wait_for_eligible_to_be([&endpoints[2]]);
+}
+
 /// B8: a line that is no JSON ends the watch, which begins anew and misses nothing.
 #[test]
 fn garbage_in_the_stream_is_survived() {

@@ -213,6 +213,13 @@ impl Generator {
             20..=21 => (0..6).filter_map(|_| self.pod(model, now)).collect(),
             0 if self.chance(50) => vec![self.configuration()],
             0..=1 => vec![self.relist(model)],
+            2 if self.chance(50) => {
+                // What a list of one namespace among several comes to.
+                let applied: Vec<Slice> = (0..3).map(|_| self.changed_slice(model)).collect();
+                let mut deleted: Vec<SliceName> = (0..2).map(|_| self.slice_name()).collect();
+                deleted.retain(|name| applied.iter().all(|slice| slice.name != *name));
+                vec![Event::SlicesChanged { applied, deleted }]
+            }
             2 => vec![Event::SliceDeleted(self.slice_name())],
             3..=4 => vec![self.operator()],
             5 => {

@@ -88,6 +88,16 @@ impl Model {
                 }
                 is_new
             }
+            Event::SlicesChanged { applied, deleted } => {
+                let mut is_new = false;
+                for slice in applied {
+                    is_new |= self.apply(slice);
+                }
+                for name in deleted {
+                    is_new |= self.delete(name);
+                }
+                is_new
+            }
             Event::SliceApplied(slice) => self.apply(slice),
             Event::SliceDeleted(name) => self.delete(name),
             Event::AdminStateRequested { endpoints, state, by, .. } => {

@@ -48,8 +48,12 @@ pub(crate) struct Scrape {
 const STATES: [&str; 5] = ["ready", "not_ready", "draining", "drained", "gone"];
 
 /// The event kinds that come from a source.
-const SLICE_EVENTS: [EventKind; 3] =
-    [EventKind::SlicesListed, EventKind::SliceApplied, EventKind::SliceDeleted];
+const SLICE_EVENTS: [EventKind; 4] = [
+    EventKind::SlicesListed,
+    EventKind::SlicesChanged,
+    EventKind::SliceApplied,
+    EventKind::SliceDeleted,
+];
 
 impl Scrape {
     pub(crate) fn new(state: &AdminState, status: Option<Status>, services: Option<ServicesAnswer>) -> Self {

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     api::Resource,
-    follow::{Follow, Gone, Read},
+    follow::{Follow, Gone, Listing, Read},
     intern::Intern,
     meta::Key,
     node::{self, Node},
@@ -83,9 +83,12 @@ impl Follow for NodeFollow {
         node::read(json, &mut self.intern)
     }
 
-    async fn listed(&mut self, objects: Vec<(Key, Node)>, _: Vec<Key>, arrived: Instant) -> Result<(), Gone> {
+    async fn listed(&mut self, listing: Listing<Node>, arrived: Instant) -> Result<(), Gone> {
         self.view.change(|view| {
-            view.nodes = objects.into_iter().map(|(key, node)| (key.name, node)).collect();
+            for key in listing.lacking {
+                view.nodes.remove(&key.name);
+            }
+            view.nodes.extend(listing.objects.into_iter().map(|(key, node)| (key.name, node)));
             true
         });
         self.tell(arrived).await

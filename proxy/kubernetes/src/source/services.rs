@@ -6,7 +6,7 @@ use tidegate_core::ServiceName;
 
 use crate::{
     api::Resource,
-    follow::{Follow, Gone, Read},
+    follow::{Follow, Gone, Listing, Read},
     intern::Intern,
     meta::Key,
     service::{self, Service},
@@ -36,12 +36,8 @@ impl Follow for ServiceFollow {
         service::read(json, &mut self.intern)
     }
 
-    async fn listed(
-        &mut self,
-        objects: Vec<(Key, Service)>,
-        lacking: Vec<Key>,
-        _: Instant,
-    ) -> Result<(), Gone> {
+    async fn listed(&mut self, listing: Listing<Service>, _: Instant) -> Result<(), Gone> {
+        let Listing { objects, lacking, .. } = listing;
         let is_first = !std::mem::replace(&mut self.listed, true);
         self.view.change(|view| {
             for key in lacking {

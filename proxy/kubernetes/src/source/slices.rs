@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     api::Resource,
-    follow::{Follow, Gone, Read},
+    follow::{Follow, Gone, Listing, Read},
     intern::Intern,
     meta::Key,
     slice::{self, Trimmed},
@@ -132,12 +132,8 @@ impl Follow for SliceFollow {
         Ok(Read { key, version, object: slice })
     }
 
-    async fn listed(
-        &mut self,
-        objects: Vec<(Key, Slice)>,
-        lacking: Vec<Key>,
-        arrived: Instant,
-    ) -> Result<(), Gone> {
+    async fn listed(&mut self, listing: Listing<Slice>, arrived: Instant) -> Result<(), Gone> {
+        let Listing { objects, lacking, keeps } = listing;
         let is_first = !std::mem::replace(&mut self.listed, true);
         self.gather.view.change_rest(|view| {
             for key in &lacking {
@@ -162,18 +158,17 @@ impl Follow for SliceFollow {
         let Some(objects) = objects else {
             return if left == 0 { self.gather.tell_all(arrived).await } else { Ok(()) };
         };
-        if self.gather.watches == 1 {
-            let all = objects.into_iter().map(|(_, slice)| slice).collect();
-            return self.gather.send(Event::SlicesListed(all), arrived).await;
+        let applied = objects.into_iter().map(|(_, slice)| slice).collect();
+        // Another namespace's slices are none of this list's business, nor are those that have not changed.
+        let event = if self.gather.watches == 1 && !keeps {
+            Event::SlicesListed(applied)
+        } else {
+            Event::SlicesChanged { applied, deleted: lacking.into_iter().map(name).collect() }
+        };
+        match &event {
+            Event::SlicesChanged { applied, deleted } if applied.is_empty() && deleted.is_empty() => Ok(()),
+            _ => self.gather.send(event, arrived).await,
         }
-        // Another namespace's slices are none of this list's business: what appears comes first.
-        for (_, slice) in objects {
-            self.gather.send(Event::SliceApplied(slice), arrived).await?;
-        }
-        for key in lacking {
-            self.gather.send(Event::SliceDeleted(name(key)), arrived).await?;
-        }
-        Ok(())
     }
 
     async fn applied(&mut self, key: Key, slice: Slice, arrived: Instant) -> Result<(), Gone> {

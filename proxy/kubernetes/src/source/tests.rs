@@ -65,6 +65,14 @@ async fn changes_are_told_one_by_one() {
     assert_eq!([rig.change().await, rig.change().await, rig.change().await], ["+a 11", "+b 12", "-a"]);
 }
 
+#[tokio::test]
+async fn every_request_says_who_asks() {
+    let rig = rig().await;
+    let list = rig.expect("list").await;
+    let agent = format!("user-agent: tidegate/{}\r\n", env!("CARGO_PKG_VERSION"));
+    assert!(list.head.to_lowercase().contains(&agent), "{}", list.head);
+}
+
 /// B8.
 #[tokio::test]
 async fn what_comes_twice_or_late_is_told_once() {
@@ -128,7 +136,7 @@ async fn an_expired_watch_is_listed_again_and_swapped_whole() {
     let second = rig.expect("list continue=more").await;
     rig.nothing_told();
     second.list(20, None, &[("c", 19)]).await;
-    assert_eq!(rig.listed().await, ["default/b", "default/c"]);
+    assert_eq!(rig.together().await, ["+c 19", "-a"], "what has not changed is not told again");
     rig.expect("watch resourceVersion=20").await;
     assert_eq!(errors(&rig, ErrorCause::Expired), 1);
 }
@@ -146,7 +154,8 @@ async fn a_list_that_is_older_than_what_is_known_is_not_believed() {
     rig.nothing_told();
     assert_eq!(errors(&rig, ErrorCause::Stale), 1);
     again.list(30, None, &[("a", 1), ("b", 30)]).await;
-    assert_eq!(rig.listed().await, ["default/a", "default/b"]);
+    rig.expect("watch resourceVersion=30").await;
+    rig.nothing_told();
 }
 
 #[tokio::test]
@@ -165,7 +174,7 @@ async fn a_store_that_was_restored_from_a_backup_is_believed_in_the_end() {
 async fn a_watch_that_says_nothing_is_listed_again() {
     let mut rig = Rig::start(Options::default(), Pace { silence: Duration::from_millis(50), ..pace() }).await;
     let silent = rig.begin(10, &[("a", 1)]).await.stream().await;
-    rig.expect("list").await.list(10, None, &[("a", 1)]).await;
+    rig.expect("list").await.list(12, None, &[("a", 11)]).await;
     assert_eq!(rig.listed().await, ["default/a"]);
     assert_eq!(errors(&rig, ErrorCause::Silent), 1);
     drop(silent);
@@ -249,6 +258,24 @@ async fn an_object_that_cannot_be_read_spoils_no_other() {
     assert_eq!(report.unreadable_total, 2);
     let why = report.last_unreadable.unwrap_or_default();
     assert!(why.starts_with("default/bad: its addressType is \"MAC\""), "{why}");
+}
+
+/// What was known of an object stays in force when a list has it in a form that cannot be read, and what the list lacks
+/// goes all the same.
+#[tokio::test]
+async fn an_object_that_becomes_unreadable_in_a_list_stays_as_it_was() {
+    let mut rig = rig().await;
+    let mut watch = rig.begin(10, &[("a", 1), ("b", 2), ("c", 3)]).await.stream().await;
+    watch.expired().await;
+    let bad = slice("b", 15).replace("IPv4", "MAC");
+    rig.expect("list").await.items(20, None, &[slice("a", 12), bad]).await;
+    assert_eq!(rig.together().await, ["+a 12", "-c"]);
+    assert_eq!(slices(&rig).unreadable_total, 1);
+    let mut watch = rig.expect("watch resourceVersion=20").await.stream().await;
+    watch.say("MODIFIED", "b", 21).await;
+    assert_eq!(rig.change().await, "+b 21");
+    watch.say("DELETED", "b", 22).await;
+    assert_eq!(rig.change().await, "-b");
 }
 
 #[tokio::test]

@@ -317,6 +317,22 @@ fn a_rewritten_slice_is_what_its_endpoints_come_from() {
     assert_eq!(world.table.generation(), generation, "for new flows nothing has changed");
 }
 
+/// Slices that come and go together are acted upon together: what is gone does so after what has come.
+#[test]
+fn several_slices_change_together() {
+    let mut world = World::listed(vec![slice("a", vec![endpoint("p1", "10.0.0.1", READY)])]);
+    let flow = world.admit().unwrap();
+    let publishes = world.publishes;
+    world.said();
+    let moved = slice("b", vec![endpoint("p1", "10.0.0.1", READY), endpoint("p2", "10.0.0.2", READY)]);
+    let deleted = vec![slice_name("a")];
+    world.tell(Event::SlicesChanged { applied: vec![moved], deleted });
+    assert_eq!(world.eligible(), ["10.0.0.1:80", "10.0.0.2:80"]);
+    assert_eq!(world.publishes, publishes + 1);
+    assert_eq!(world.said(), ["added 10.0.0.2:80"], "the one that moved was never gone");
+    assert_eq!(flow.endpoint().id(), world.endpoint("10.0.0.1:80").endpoint.id());
+}
+
 /// What the first list of very many endpoints needed is given back.
 #[test]
 fn room_for_many_outputs_is_not_kept() {

@@ -22,7 +22,7 @@ async fn several_namespaces_are_told_when_all_are_listed() {
     // One namespace's list says nothing of the other's slices.
     watch.expired().await;
     rig.expect("list /namespaces/one/").await.items(20, None, &[in_namespace("c", "one", 15)]).await;
-    assert_eq!([rig.change().await, rig.change().await], ["+c 15", "-a"]);
+    assert_eq!(rig.together().await, ["+c 15", "-a"]);
 }
 
 #[tokio::test]

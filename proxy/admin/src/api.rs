@@ -3,7 +3,13 @@
 //! Times are RFC 3339 in UTC with milliseconds; durations are seconds. A client ignores members that it does not
 //! know.
 
+mod drains;
+mod plan;
+
 use serde::{Deserialize, Serialize};
+
+pub use drains::{DrainCause, DrainProgress, Drains, EndsBetween};
+pub use plan::{EndpointPlan, LoadAfter, Plan, ServicePlan};
 
 /// `GET /v1/status`: the process as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -38,12 +38,13 @@ pub(crate) async fn audit(
         let service = record.drain.endpoint.service().service.to_string();
         record.drain.ended >= from && query.service.as_ref().is_none_or(|wanted| *wanted == service)
     };
-    let records = answer.records.iter().filter(is_meant).map(|record| row(record, clock)).collect();
+    let records = answer.records.iter().filter(is_meant).map(|record| audit_record(record, clock)).collect();
     let known_ms = u64::try_from(answer.now.since(Timestamp::default()).as_millis()).unwrap_or(u64::MAX);
     Ok(Json(api::Audit { records, dropped: answer.dropped, known_ms }))
 }
 
-fn row(record: &AuditRecord, clock: Clock) -> api::AuditRecord {
+/// A record as it goes over the wire.
+pub fn audit_record(record: &AuditRecord, clock: Clock) -> api::AuditRecord {
     let AuditRecord { drain, over, published_after } = record;
     let time = |at: Timestamp| clock.rfc3339(at);
     let count = |time: u128| u64::try_from(time).unwrap_or(u64::MAX);

@@ -16,10 +16,12 @@ pub mod api;
 mod audit;
 mod body;
 mod change;
+mod drains;
 pub mod gate;
 pub mod listener;
 pub mod metrics;
 pub mod peers;
+mod plan;
 mod probe;
 mod refusal;
 #[cfg(test)]
@@ -30,6 +32,8 @@ mod state;
 mod token;
 mod view;
 
+pub use audit::audit_record;
+pub use drains::Sampler;
 pub use listener::{AdminListener, ListenError};
 pub use peers::{All, InstanceAnswer, Members, PeerOptions, Peers, PeersError, TlsFiles};
 pub use serve::{serve, serve_until};

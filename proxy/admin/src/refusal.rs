@@ -40,6 +40,7 @@ impl From<ControlError> for Refusal {
             ControlError::UnknownService { .. }
             | ControlError::UnknownEndpoint { .. }
             | ControlError::NoSuchEndpoint(_)
+            | ControlError::UnknownNode { .. }
             | ControlError::UnknownFlow(_) => StatusCode::NOT_FOUND,
             ControlError::TooManyDrains(_) => StatusCode::CONFLICT,
             ControlError::Deadline(_) | ControlError::WorkersSilent(_) => StatusCode::GATEWAY_TIMEOUT,

@@ -15,16 +15,17 @@ use tidegate_control::{
 };
 use tidegate_core::{
     Conditions, Event, FlowId, FlowRow, FlowState, ServiceConfig, ServiceName, ServicePort, ServiceSettings,
-    Slice, SliceEndpoint, SliceName, SlicePort, Timestamp,
+    Slice, SliceEndpoint, SliceName, SlicePort, Survey, Timestamp,
 };
 use tidegate_dataplane::WorkerCounters;
 use tokio::{sync::mpsc, time::Instant};
 use tower::Service;
 
 use crate::{
-    AdminState, SourceReport, TriggerDelay, WatchReport,
+    AdminState, Sampler, SourceReport, TriggerDelay, WatchReport,
     access::{Access, Peer},
     router,
+    serve::Lasting,
 };
 
 /// A controller with one service of two endpoints and two workers.
@@ -121,6 +122,7 @@ impl Rig {
 /// Asks a router as a connection does.
 pub(crate) async fn ask(router: &Router, mut request: Request<Body>) -> Answer {
     request.extensions_mut().insert(Peer { name: "127.0.0.1:5000".to_owned(), local: None });
+    request.extensions_mut().insert(Lasting::of_test());
     let response = router.clone().call(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, 1 << 20).await.unwrap();
@@ -169,6 +171,7 @@ fn state(control: ControlHandle) -> AdminState {
         })
     };
     AdminState {
+        sampler: Sampler::new(control.clone()),
         control,
         workers: vec![counters(), counters()],
         source: Arc::new(source),
@@ -190,6 +193,10 @@ async fn play(
             Command::Ping { request } => Report::Alive { request, generation: 1 },
             Command::ListFlows { request, .. } => {
                 Report::Flows { request, flows: vec![flow(worker)], total: 1 }
+            }
+            Command::Survey { request, of, .. } => {
+                let survey = Survey { flows: 2, idle: 1, bytes: 1_000, oldest: Some(Timestamp::default()) };
+                Report::Surveyed { request, surveys: of.iter().map(|of| (of.endpoint, survey)).collect() }
             }
             Command::CloseFlow { request, flow, .. } => Report::Ended { request, found: flow.0 == 0x2a },
             _ => continue,

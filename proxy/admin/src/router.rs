@@ -18,9 +18,9 @@ use tokio::time::timeout;
 use crate::{
     AdminState,
     access::{self, Access},
-    audit, change, metrics,
+    audit, change, drains, metrics,
     peers::all,
-    probe,
+    plan, probe,
     refusal::Refusal,
     view,
 };
@@ -41,6 +41,8 @@ pub(crate) fn operators(state: AdminState, access: Access) -> Router {
         .route("/v1/all/audit", get(all::audit))
         .route("/v1/all/drain", post(all::drain))
         .route("/v1/all/undrain", post(all::undrain))
+        .route("/v1/drains", get(drains::drains))
+        .route("/v1/plan", get(plan::plan))
         .route("/v1/drain", post(change::drain))
         .route("/v1/undrain", post(change::undrain))
         .route("/v1/flows/close", post(change::close_flow))
@@ -75,8 +77,9 @@ pub(crate) async fn bound(request: Request, next: Next) -> Response {
 }
 
 async fn unknown_path(uri: Uri) -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, format!("there is no `{}` here", uri.path()))
-        .remedy("the API is under /v1: status, endpoints, flows, audit, drain, undrain, flows/close")
+    Refusal::new(StatusCode::NOT_FOUND, format!("there is no `{}` here", uri.path())).remedy(
+        "the API is under /v1: status, endpoints, flows, drains, audit, plan, drain, undrain, flows/close",
+    )
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Refusal {

@@ -8,8 +8,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{sleep, timeout},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, sleep, timeout},
 };
 use tower::Service;
 
@@ -140,6 +140,34 @@ async fn rest(error: &io::Error) {
     sleep(ACCEPT_PAUSE).await;
 }
 
+/// What an answer that lasts has to know of its connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Lasting {
+    /// When the connection's time is over.
+    pub(crate) until: Instant,
+    served: watch::Receiver<()>,
+    cut: Arc<Notify>,
+}
+
+impl Lasting {
+    /// Waits until no more is served here.
+    pub(crate) async fn served(&mut self) {
+        while self.served.changed().await.is_ok() {}
+    }
+
+    /// Ends the connection at once, whatever was not read.
+    pub(crate) fn cut(&self) {
+        self.cut.notify_one();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_test() -> Self {
+        let (serving, served) = watch::channel(());
+        std::mem::forget(serving);
+        Self { until: Instant::now() + CONNECTION_AGE, served, cut: Arc::default() }
+    }
+}
+
 /// Serves one connection to its end.
 pub(crate) async fn serve_connection<Stream>(
     stream: Stream,
@@ -151,9 +179,13 @@ pub(crate) async fn serve_connection<Stream>(
     Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (asking, mut asked) = watch::channel(false);
+    let until = Instant::now() + CONNECTION_AGE;
+    let lasting = Lasting { until, served: served.clone(), cut: Arc::default() };
+    let cut = Arc::clone(&lasting.cut);
     let service = service_fn(move |mut request: Request<Incoming>| {
         asking.send_replace(true);
         request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(lasting.clone());
         router.clone().call(request.map(Body::new))
     });
     let mut builder = http1::Builder::new();
@@ -161,6 +193,7 @@ pub(crate) async fn serve_connection<Stream>(
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = cut.notified() => Ok(()),
         () = sleep(CONNECTION_AGE) => {
             connection.as_mut().graceful_shutdown();
             timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))

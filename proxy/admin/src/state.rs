@@ -9,13 +9,15 @@ use std::{
 use tidegate_control::ControlHandle;
 use tidegate_dataplane::WorkerCounters;
 
-use crate::{Peers, metrics::Carried};
+use crate::{Peers, Sampler, metrics::Carried};
 
 /// What the handlers know. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminState {
     /// Asks the controller.
     pub control: ControlHandle,
+    /// Asks the controller how drains come along.
+    pub sampler: Sampler,
     /// Each worker's counters.
     pub workers: Vec<Arc<WorkerCounters>>,
     /// The source at this moment; `None` where there is none.

@@ -61,13 +61,28 @@ pub(crate) async fn status(State(state): State<AdminState>) -> Result<Json<api::
     }))
 }
 
+/// What `GET /v1/endpoints` takes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EndpointsQuery {
+    service: Option<String>,
+}
+
 /// `GET /v1/endpoints`.
-pub(crate) async fn endpoints(State(state): State<AdminState>) -> Result<Json<api::Endpoints>, Refusal> {
+pub(crate) async fn endpoints(
+    State(state): State<AdminState>,
+    query: Result<Query<EndpointsQuery>, QueryRejection>,
+) -> Result<Json<api::Endpoints>, Refusal> {
+    let Query(EndpointsQuery { service }) = query.map_err(|error| {
+        Refusal::new(StatusCode::BAD_REQUEST, error.body_text()).remedy("it takes service (namespace/name)")
+    })?;
+    let is_meant =
+        |of: &&ServiceView| service.as_ref().is_none_or(|service| of.port.service.to_string() == *service);
     let answer = state.control.services().await?;
     let clock = state.control.clock();
     let rows =
         |of: &ServiceView| of.endpoints.iter().map(|view| endpoint(of, view, clock)).collect::<Vec<_>>();
-    let endpoints = answer.services.iter().flat_map(rows).collect();
+    let endpoints = answer.services.iter().filter(is_meant).flat_map(rows).collect();
     Ok(Json(api::Endpoints { generation: answer.generation, endpoints }))
 }
 

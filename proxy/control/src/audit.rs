@@ -2,15 +2,22 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use tidegate_core::{DrainRecord, EndpointId, Timestamp};
+use tidegate_core::{DrainRecord, Endpoint, EndpointId, FlowEnd, Timestamp};
+use tokio::sync::broadcast;
 
-use crate::Controller;
+use crate::{ControlCounters, Controller};
 
-/// How many records are kept.
-const RECORDS: usize = 4_096;
+/// How many records are kept where nobody says otherwise.
+pub const RECORDS: usize = 4_096;
+/// How much news waits for who is behind; whoever is further behind misses some, and is told how much.
+const NEWS: usize = 1_024;
 
 /// What a drain came to, or has come to so far.
 #[derive(Clone, Debug)]
@@ -22,6 +29,30 @@ pub struct AuditRecord {
     /// From the arrival of the event that began it to the publish after which no new flow came; `None` where no source
     /// said so but an operator.
     pub published_after: Option<Duration>,
+}
+
+impl AuditRecord {
+    /// Nobody noticed this drain: no flow was broken or cut, and none came after it began.
+    pub fn broke_nothing(&self) -> bool {
+        let ends = &self.drain.ends;
+        ends.of(FlowEnd::Broken) + ends.of(FlowEnd::Cut) + self.drain.flows_after_start() == 0
+    }
+}
+
+/// What becomes of drains, as it happens.
+#[derive(Clone, Debug)]
+pub enum DrainNews {
+    /// One has begun.
+    Began {
+        /// The endpoint.
+        endpoint: Arc<Endpoint>,
+        /// Why, in words.
+        why: String,
+        /// Flows at that moment.
+        flows: u64,
+    },
+    /// One is over.
+    Over(Arc<AuditRecord>),
 }
 
 /// Every drain that is known.
@@ -36,35 +67,81 @@ pub struct AuditAnswer {
 }
 
 /// The records of a process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct AuditLog {
-    records: VecDeque<AuditRecord>,
+    /// How many are kept.
+    keep: Arc<AtomicUsize>,
+    /// A predecessor's records are still to come: what ends until then had no flows.
+    awaits: bool,
+    counters: Arc<ControlCounters>,
+    news: broadcast::Sender<DrainNews>,
+    records: VecDeque<Arc<AuditRecord>>,
     dropped: u64,
     /// How long the publish took that began a drain, for drains that are on.
     published: BTreeMap<EndpointId, Duration>,
 }
 
 impl AuditLog {
+    pub(crate) fn new(counters: Arc<ControlCounters>, awaits: bool) -> Self {
+        Self {
+            keep: Arc::new(AtomicUsize::new(RECORDS)),
+            awaits,
+            counters,
+            news: broadcast::Sender::new(NEWS),
+            records: VecDeque::new(),
+            dropped: 0,
+            published: BTreeMap::new(),
+        }
+    }
+
+    /// How many records are kept; may be set at any time.
+    pub(crate) fn keep(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.keep)
+    }
+
+    /// Where news comes from, for as long as this lives.
+    pub(crate) fn news(&self) -> broadcast::WeakSender<DrainNews> {
+        self.news.downgrade()
+    }
+
     /// A drain has begun with a publish that took so long.
-    pub(crate) fn began(&mut self, endpoint: EndpointId, published_after: Option<Duration>) {
+    pub(crate) fn began(
+        &mut self,
+        endpoint: Arc<Endpoint>,
+        published_after: Option<Duration>,
+        why: String,
+        flows: u64,
+    ) {
+        self.goes_on(endpoint.id(), published_after);
+        if !self.awaits || flows > 0 {
+            // Nobody needs to listen.
+            let _ = self.news.send(DrainNews::Began { endpoint, why, flows });
+        }
+    }
+
+    /// A drain began in another process, with a publish that took so long.
+    pub(crate) fn goes_on(&mut self, endpoint: EndpointId, published_after: Option<Duration>) {
         if let Some(took) = published_after {
             self.published.insert(endpoint, took);
         }
     }
 
-    /// Goes on from a predecessor's records; those of this process come after them.
+    /// Goes on from a predecessor's records; those of this process come after them. They are no news: the predecessor
+    /// told them.
     pub(crate) fn go_on_from(&mut self, records: Vec<AuditRecord>, dropped: u64) {
+        self.awaits = false;
         // What this process's sources called a drain before the flows came had none.
         let mut own = std::mem::take(&mut self.records);
         own.retain(|record| record.drain.flows_at_start + record.drain.ends.total() > 0);
         self.dropped += dropped;
-        for record in records.into_iter().chain(own) {
-            self.keep(record);
+        for record in records.into_iter().map(Arc::new).chain(own) {
+            self.add(record);
         }
     }
 
-    fn keep(&mut self, record: AuditRecord) {
-        if self.records.len() == RECORDS {
+    fn add(&mut self, record: Arc<AuditRecord>) {
+        let keep = self.keep.load(Ordering::Relaxed).max(1);
+        while self.records.len() >= keep {
             self.records.pop_front();
             self.dropped += 1;
         }
@@ -78,7 +155,29 @@ impl AuditLog {
             // It was over already, or never had anything to show.
             return;
         }
-        self.keep(AuditRecord { drain, over: true, published_after });
+        let record = Arc::new(AuditRecord { drain, over: true, published_after });
+        self.add(Arc::clone(&record));
+        if self.awaits && record.drain.flows_at_start + record.drain.ends.total() == 0 {
+            return;
+        }
+        let outcome = match (record.drain.undone, record.broke_nothing()) {
+            (true, _) => &self.counters.drains_undone,
+            (false, true) => &self.counters.drains_clean,
+            (false, false) => &self.counters.drains_broken,
+        };
+        outcome.fetch_add(1, Ordering::Relaxed);
+        let _ = self.news.send(DrainNews::Over(record));
+    }
+
+    /// Those that were over at this moment or later.
+    pub(crate) fn since(&self, moment: Timestamp) -> impl Iterator<Item = &AuditRecord> {
+        let recent = self
+            .records
+            .iter()
+            .map(|record| &**record)
+            .rev()
+            .take_while(move |record| record.drain.ended >= moment);
+        recent.collect::<Vec<_>>().into_iter().rev()
     }
 }
 
@@ -90,7 +189,7 @@ impl Controller {
             AuditRecord { drain, over: false, published_after }
         });
         AuditAnswer {
-            records: self.audit.records.iter().cloned().chain(on).collect(),
+            records: self.audit.records.iter().map(|record| AuditRecord::clone(record)).chain(on).collect(),
             dropped: self.audit.dropped,
             now,
         }

@@ -27,6 +27,7 @@ use crate::{
     lifecycle::Course,
     listening::Listening,
     notices,
+    progress::Paces,
     request::{Purpose, Request},
     workers::{Questions, Workers},
 };
@@ -113,6 +114,7 @@ pub struct Controller {
     /// How long the events of the last publish waited, the longest of them; `None` where it had none.
     last_publish: Option<Duration>,
     pub(crate) audit: AuditLog,
+    pub(crate) paces: Paces,
     pub(crate) ended: Ended,
 }
 
@@ -143,6 +145,7 @@ impl Controller {
         let (request_sender, requests) = mpsc::channel(REQUESTS_WAITING);
         let (lifecycle, lifecycle_receiver) = watch::channel(Lifecycle::Starting);
         let shutdown = Arc::new(ShutdownSignal::default());
+        let audit = AuditLog::new(Arc::clone(&wiring.counters), wiring.has_predecessor);
         let handle = ControlHandle {
             requests: request_sender,
             lifecycle: lifecycle_receiver,
@@ -150,6 +153,8 @@ impl Controller {
             counters: Arc::clone(&wiring.counters),
             clock: wiring.clock,
             last_reload: Arc::default(),
+            audit_keep: audit.keep(),
+            drain_news: audit.news(),
         };
         let mut controller = Self {
             table: Table::new(wiring.seed),
@@ -181,7 +186,8 @@ impl Controller {
             open_flows: wiring.open_flows,
             arrivals: Vec::new(),
             last_publish: None,
-            audit: AuditLog::default(),
+            audit,
+            paces: Paces::default(),
             ended: Ended { flows_cut: 0, forced: false },
         };
         controller.begin(desired);
@@ -247,6 +253,7 @@ impl Controller {
             Wake::Tick => {
                 self.table.handle_tick(self.clock.now());
                 self.tend_gates();
+                self.note_paces();
             }
             Wake::Other => {}
         }
@@ -341,7 +348,9 @@ impl Controller {
                 }
                 notices::write(&notice);
                 match notice {
-                    Notice::DrainBegan { endpoint, .. } => self.audit.began(endpoint.id(), self.last_publish),
+                    Notice::DrainBegan { endpoint, why, flows } => {
+                        self.audit.began(endpoint, self.last_publish, why, flows);
+                    }
                     Notice::Drained { record } | Notice::DrainUndone { record } => self.audit.over(*record),
                     _ => {}
                 }

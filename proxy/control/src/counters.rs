@@ -86,6 +86,14 @@ pub struct ControlCounters {
     pub flows_taken_over: AtomicU64,
     /// Times that the state directory could not be written.
     pub state_errors: AtomicU64,
+    /// Drains that nobody noticed: no flow was broken or cut, and none came after they began.
+    pub drains_clean: AtomicU64,
+    /// Drains that broke or cut a flow, or into which one came.
+    pub drains_broken: AtomicU64,
+    /// Drains that were undone.
+    pub drains_undone: AtomicU64,
+    /// Audit records that were not written to the audit's file.
+    pub audit_lost: AtomicU64,
 }
 
 impl EventKind {

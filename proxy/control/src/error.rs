@@ -34,6 +34,14 @@ pub enum ControlError {
     /// No service has such an endpoint.
     #[error("no service has an endpoint `{0}`; name it as address:port, as its pod's name or by its number")]
     NoSuchEndpoint(String),
+    /// No endpoint is on such a node.
+    #[error("no endpoint is on node `{node}`; there are: {known}", known = List(.known))]
+    UnknownNode {
+        /// What was asked for.
+        node: String,
+        /// What there is.
+        known: Vec<String>,
+    },
     /// No such flow.
     #[error("there is no flow `{0}`; it may have ended by itself")]
     UnknownFlow(FlowId),

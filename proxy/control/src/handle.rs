@@ -3,20 +3,22 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use tidegate_core::{AdminState, EndpointSelector, FlowId};
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Notify, broadcast, mpsc, oneshot, watch},
     time::timeout,
 };
 
 use crate::{
-    AuditAnswer, Clock, ControlCounters, ControlError, Desired, DrainOutcome, FlowFilter, FlowsAnswer,
-    LastReload, Lifecycle, NotReady, ReloadError, ReloadOutcome, ServicesAnswer, Status,
+    AuditAnswer, Clock, ControlCounters, ControlError, Desired, DrainNews, DrainOutcome, FlowFilter,
+    FlowsAnswer, LastReload, Lifecycle, NotReady, ProgressAnswer, ReloadError, ReloadOutcome, ServicesAnswer,
+    Status,
+    plan::{PlanAnswer, PlanFilter},
     request::{Reply, Request},
 };
 
@@ -35,6 +37,8 @@ pub struct ControlHandle {
     pub(crate) counters: Arc<ControlCounters>,
     pub(crate) clock: Clock,
     pub(crate) last_reload: Arc<Mutex<Option<LastReload>>>,
+    pub(crate) audit_keep: Arc<AtomicUsize>,
+    pub(crate) drain_news: broadcast::WeakSender<DrainNews>,
 }
 
 /// Requests to shut down: a number that only grows, and a bell. It cannot be full, so that a signal always counts.
@@ -73,6 +77,26 @@ impl ControlHandle {
     /// What every drain came to, the last few thousand, and those that are on.
     pub async fn audit(&self) -> Result<AuditAnswer, ControlError> {
         self.ask(ANSWER_LIMIT, Request::Audit).await
+    }
+
+    /// How the drains come along that are on. The workers look at their flows for it.
+    pub async fn progress(&self) -> Result<ProgressAnswer, ControlError> {
+        self.ask(ANSWER_LIMIT, Request::Progress).await
+    }
+
+    /// What a drain would do. Nothing is changed for it; the workers look at their flows.
+    pub async fn plan(&self, filter: PlanFilter) -> Result<PlanAnswer, ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Plan { filter, reply }).await?
+    }
+
+    /// How many audit records of drains that are over are kept.
+    pub fn keep_audit_records(&self, count: usize) {
+        self.audit_keep.store(count, Ordering::Relaxed);
+    }
+
+    /// What becomes of drains from here on, until the controller ends; `None` where it has.
+    pub fn drain_news(&self) -> Option<broadcast::Receiver<DrainNews>> {
+        self.drain_news.upgrade().map(|sender| sender.subscribe())
     }
 
     /// Live flows, at most `limit`.

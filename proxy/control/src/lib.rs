@@ -28,6 +28,8 @@ pub mod listeners;
 mod listening;
 mod notices;
 mod operator;
+pub mod plan;
+pub mod progress;
 mod reload;
 mod request;
 #[cfg(test)]
@@ -39,7 +41,7 @@ pub use answer::{
     DrainChange, DrainOutcome, FlowFilter, FlowsAnswer, LastReload, ListenerStatus, ServicesAnswer, Status,
     Unsaved, WorkerStatus,
 };
-pub use audit::{AuditAnswer, AuditRecord};
+pub use audit::{AuditAnswer, AuditRecord, DrainNews};
 pub use clock::Clock;
 pub use controller::{Controller, Ended, Wiring};
 pub use counters::{ControlCounters, EventKind, Histogram, NoticeKind};
@@ -49,6 +51,7 @@ pub use handle::ControlHandle;
 pub use handoff::{KnownClient, LentListener, ServiceClients};
 pub use lifecycle::{Lifecycle, LifecycleSettings};
 pub use listeners::{BindFn, BoundListener, DesiredListener, ListenerPlan};
+pub use progress::{Progress, ProgressAnswer};
 pub use reload::{Desired, ReloadOutcome, Unbound};
 pub use state::{StateDirectory, StateError};
 

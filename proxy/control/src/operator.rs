@@ -9,7 +9,7 @@ use crate::{
     Command, ControlError, Controller, Lifecycle, ListenerStatus, NotReady, Report, ServicesAnswer, Status,
     WorkerStatus,
     listening::Listening,
-    request::{Purpose, Reply, Request},
+    request::{Purpose, Reply, Request, Surveyor},
     workers::Closed,
 };
 
@@ -26,6 +26,8 @@ impl Controller {
             Request::Audit(reply) => {
                 let _ = reply.send(self.audit_answer());
             }
+            Request::Progress(reply) => self.begin_progress(reply),
+            Request::Plan { filter, reply } => self.begin_plan(&filter, reply),
             Request::Flows { filter, limit, reply } => self.begin_flows(filter, limit, reply),
             Request::SetAdminState { selector, state, by, reason, deadline, reply } => {
                 match self.set_admin_state(&selector, state, by, reason, deadline) {
@@ -61,6 +63,12 @@ impl Controller {
             Report::Flows { request, flows, total } => self.questions.answered(request, |purpose, _| {
                 if let Purpose::Flows { rows, answer, .. } = purpose {
                     rows.note(answer, flows, total);
+                }
+            }),
+            Report::Surveyed { request, surveys: told } => self.questions.answered(request, |purpose, _| {
+                if let Purpose::Survey { surveys, .. } = purpose {
+                    told.iter()
+                        .for_each(|(endpoint, survey)| surveys.entry(*endpoint).or_default().add(survey));
                 }
             }),
             Report::Ended { request, found: was_found } => self.questions.answered(request, |purpose, _| {
@@ -104,6 +112,12 @@ impl Controller {
                 answer.silent = silent;
                 answer.now = self.clock.now();
                 let _ = reply.send(Ok(answer));
+            }
+            Purpose::Survey { surveys, by: Surveyor::Progress(reply) } => {
+                let _ = reply.send(self.progress(&surveys, silent));
+            }
+            Purpose::Survey { surveys, by: Surveyor::Plan { meant, deadline, reply } } => {
+                let _ = reply.send(Ok(self.plan(&meant, deadline, &surveys, silent)));
             }
             Purpose::CloseFlow { flow, found, reply } => {
                 let _ = reply.send(match (found, silent.is_empty()) {

@@ -1,14 +1,22 @@
 //! What a [`crate::ControlHandle`] asks the controller, each with the place where the answer goes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use tidegate_core::{AdminState, EndpointSelector, FlowId};
+use tidegate_core::{AdminState, EndpointId, EndpointSelector, FlowId, Survey};
 use tidegate_sys::FrozenFlow;
 use tokio::sync::oneshot;
 
 use crate::{
-    AuditAnswer, ControlError, Desired, DrainOutcome, FlowFilter, FlowsAnswer, NotReady, ReloadError,
-    ReloadOutcome, ServicesAnswer, Status, flows::RowFilter, gate, handoff::Step,
+    AuditAnswer, ControlError, Desired, DrainOutcome, FlowFilter, FlowsAnswer, NotReady, ProgressAnswer,
+    ReloadError, ReloadOutcome, ServicesAnswer, Status,
+    flows::RowFilter,
+    gate,
+    handoff::Step,
+    plan::{PlanAnswer, PlanFilter},
 };
 
 /// Where an answer goes.
@@ -19,6 +27,11 @@ pub(crate) enum Request {
     Status(Reply<Status>),
     Services(Reply<ServicesAnswer>),
     Audit(Reply<AuditAnswer>),
+    Progress(Reply<ProgressAnswer>),
+    Plan {
+        filter: PlanFilter,
+        reply: Reply<Result<PlanAnswer, ControlError>>,
+    },
     Flows {
         filter: FlowFilter,
         limit: usize,
@@ -56,6 +69,8 @@ pub(crate) enum Purpose {
         answer: FlowsAnswer,
         reply: Reply<Result<FlowsAnswer, ControlError>>,
     },
+    /// To tell how flows of endpoints are doing.
+    Survey { surveys: BTreeMap<EndpointId, Survey>, by: Surveyor },
     /// To end a flow; only one of them has it.
     CloseFlow { flow: FlowId, found: bool, reply: Reply<Result<(), ControlError>> },
     /// To tell whether they are alive, for readiness; with what else speaks against it.
@@ -72,4 +87,17 @@ pub(crate) enum Purpose {
     Adopt { reply: Reply<Vec<usize>> },
     /// To leave the listeners to a successor.
     GiveUp { reply: Reply<Vec<usize>> },
+}
+
+/// Who wants to know how flows are doing.
+#[derive(Debug)]
+pub(crate) enum Surveyor {
+    /// Whoever follows drains.
+    Progress(Reply<ProgressAnswer>),
+    /// Whoever plans a drain of these.
+    Plan {
+        meant: BTreeSet<EndpointId>,
+        deadline: Option<Duration>,
+        reply: Reply<Result<PlanAnswer, ControlError>>,
+    },
 }

@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tidegate_core::{
     Conditions, Event, FixedEndpoint, ListenerId, ServiceConfig, ServiceName, ServicePort, ServiceSettings,
-    Slice, SliceEndpoint, SliceName, SlicePort, Snapshot,
+    Slice, SliceEndpoint, SliceName, SlicePort, Snapshot, Survey,
 };
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
@@ -151,6 +151,11 @@ async fn play(
                 let endpoint = endpoint.map(|id| id.0);
                 let words = format!("list {limit} of {endpoint:?}");
                 (Some(words), Some(Report::Flows { request, flows: Vec::new(), total: 5 }))
+            }
+            Command::Survey { request, of, .. } => {
+                let survey = Survey { flows: 3, idle: 1, bytes: 100, oldest: None };
+                let surveys = of.iter().map(|of| (of.endpoint, survey)).collect();
+                (Some(format!("survey {} endpoints", of.len())), Some(Report::Surveyed { request, surveys }))
             }
             Command::CloseFlow { request, flow, .. } => {
                 let found = worker == 1 && flow.0 == 42;

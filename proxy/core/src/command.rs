@@ -12,6 +12,7 @@ use crate::{
     name::ServicePort,
     shed::DrainPlan,
     snapshot::ServiceId,
+    survey::{Survey, SurveyOf},
     termination::{Party, Termination},
     time::Timestamp,
 };
@@ -77,6 +78,15 @@ pub enum WorkerCommand<Socket, Frozen> {
         limit: usize,
         /// Only those of this endpoint.
         endpoint: Option<EndpointId>,
+    },
+    /// Look how the flows of these endpoints are doing, for so long. Answered with `Surveyed`.
+    Survey {
+        /// The number of the answer.
+        request: u64,
+        /// Which.
+        of: Arc<[SurveyOf]>,
+        /// From the first look to the second: the time over which bytes are counted.
+        over: Duration,
     },
     /// End one flow with a reset of both legs. Answered with `Ended`.
     CloseFlow {
@@ -155,6 +165,13 @@ pub enum WorkerReport<Frozen> {
         flows: Vec<FlowRow>,
         /// How many there were.
         total: usize,
+    },
+    /// How flows are doing.
+    Surveyed {
+        /// The command's number.
+        request: u64,
+        /// For each endpoint of the command that has flows here.
+        surveys: Vec<(EndpointId, Survey)>,
     },
     /// Whether the flow was there to be ended.
     Ended {

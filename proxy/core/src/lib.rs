@@ -29,6 +29,7 @@ pub mod settings;
 pub mod shed;
 pub mod slice;
 pub mod snapshot;
+pub mod survey;
 pub mod table;
 pub mod tally;
 pub mod termination;
@@ -52,6 +53,7 @@ pub use settings::{
 pub use shed::{Allowance, DrainPlan, Schedule};
 pub use slice::{Slice, SliceEndpoint, SlicePort};
 pub use snapshot::{ServiceId, ServiceSnapshot, Snapshot};
+pub use survey::{Survey, SurveyOf};
 pub use table::Table;
 pub use tally::{DrainRecord, Ends, FlowEnd, Tally};
 pub use termination::{Party, Phase, Termination};

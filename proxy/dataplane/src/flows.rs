@@ -184,6 +184,14 @@ impl Flows {
         }
     }
 
+    /// Calls `visit` with the live flows in so many slots from `first`; returns where to go on, until all were seen.
+    pub(crate) fn some(&self, first: usize, slots: usize, mut visit: impl FnMut(&Rc<Flow>)) -> Option<usize> {
+        let live = self.live.borrow();
+        let end = first.saturating_add(slots);
+        (first..end.min(live.capacity())).filter_map(|slot| live.get(slot)).for_each(&mut visit);
+        (end < live.capacity()).then_some(end)
+    }
+
     fn slot(id: FlowId) -> usize {
         ((id.0 >> 32) & ((1 << SLOT_BITS) - 1)) as usize
     }

@@ -19,6 +19,7 @@ mod pipes;
 mod relay;
 mod reset;
 mod shed;
+mod survey;
 mod worker;
 
 use std::net::TcpListener;

@@ -35,6 +35,7 @@ use crate::{
     freeze::Freeze,
     pipes::Pipes,
     relay::Tools,
+    survey,
 };
 
 /// The buffer through which a worker copies: as much as the kernel's loopback and GRO make of one segment.
@@ -246,6 +247,13 @@ async fn carry_out(worker: &Rc<Worker>, listeners: &mut Listeners, command: Comm
                 }
             });
             worker.report(Report::Flows { request, flows, total }).await;
+        }
+        Command::Survey { request, of, over } => {
+            let worker = Rc::clone(worker);
+            tokio::task::spawn_local(async move {
+                let surveys = survey::survey(&worker, &of, over).await;
+                worker.report(Report::Surveyed { request, surveys }).await;
+            });
         }
         Command::CloseFlow { request, flow, by } => {
             let found = worker.flows.find(flow);

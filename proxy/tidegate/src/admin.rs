@@ -13,7 +13,9 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use tidegate_admin::{AdminListener, AdminState, Members, PeerOptions, Peers, TlsFiles, metrics::Totals};
+use tidegate_admin::{
+    AdminListener, AdminState, Members, PeerOptions, Peers, Sampler, TlsFiles, metrics::Totals,
+};
 use tidegate_config::{AdminAddress, Configuration, PeerMembers};
 use tidegate_handoff::message::Door;
 use tokio::runtime::{Builder, LocalOptions};
@@ -264,6 +266,7 @@ fn state(shared: &Shared, peers: Option<Arc<Peers>>) -> AdminState {
     let source = shared.source.clone();
     AdminState {
         control: shared.handle.clone(),
+        sampler: Sampler::new(shared.handle.clone()),
         workers: shared.workers.clone(),
         source: Arc::new(move || source.report()),
         version: env!("CARGO_PKG_VERSION"),

@@ -54,6 +54,9 @@ metrics! {
     ENDPOINTS_ELIGIBLE: Gauge "tidegate_endpoints_eligible" ["service"] "Endpoints that new flows may go to";
     DRAINING_ENDPOINTS: Gauge "tidegate_draining_endpoints" ["service"] "Endpoints with a drain on and flows left, gone ones included";
     DRAINING_FLOWS: Gauge "tidegate_draining_flows" ["service"] "Flows left on draining endpoints";
+    DRAIN_DEADLINE: Gauge "tidegate_drain_deadline_seconds" ["service"] "Time until the first deadline of its draining endpoints, negative where it is over; absent where none has one";
+    DRAINS: Counter "tidegate_drains_total" ["outcome"] "Drains that ended: clean (no flow broken or cut, none came after it began), broken, undone";
+    AUDIT_LOST: Counter "tidegate_audit_records_lost_total" [] "Audit records that were not written to audit.file";
 
     GENERATION: Gauge "tidegate_generation" [] "Generation of the snapshot published last";
     PUBLISHES: Counter "tidegate_publishes_total" [] "Snapshots published";

@@ -96,6 +96,7 @@ impl Scrape {
         self.process(out)?;
         self.flows(out)?;
         self.endpoints(out)?;
+        self.drains(out)?;
         self.control(out)?;
         self.workers(out)
     }
@@ -190,7 +191,24 @@ impl Scrape {
         each(&names::DRAINING_ENDPOINTS, out, &|service| draining(service).count() as u64)?;
         each(&names::DRAINING_FLOWS, out, &|service| {
             draining(service).map(|view| view.endpoint.admission().flows()).sum()
-        })
+        })?;
+        let deadlines = services.iter().zip(&names).filter_map(|(service, name)| {
+            let first = draining(service).filter_map(|view| view.drain.as_ref()?.deadline).min()?;
+            let left = seconds(first.since(self.now)) - seconds(self.now.since(first));
+            Some((vec![name.as_str()], Number::Real(left)))
+        });
+        out.many(&names::DRAIN_DEADLINE, deadlines.collect())
+    }
+
+    fn drains(&self, out: &mut Out<'_>) -> fmt::Result {
+        let control = &self.control;
+        let outcomes = [
+            (vec!["clean"], whole(&control.drains_clean)),
+            (vec!["broken"], whole(&control.drains_broken)),
+            (vec!["undone"], whole(&control.drains_undone)),
+        ];
+        out.many(&names::DRAINS, outcomes.into())?;
+        out.one(&names::AUDIT_LOST, whole(&control.audit_lost))
     }
 
     fn control(&self, out: &mut Out<'_>) -> fmt::Result {

@@ -191,7 +191,7 @@ impl Controller {
             };
             self.table.go_on_with_drain(&told.port(), &told.identity(), &so_far);
             if let Some(endpoint) = find(&told) {
-                self.audit.began(endpoint.id(), told.published_after);
+                self.audit.goes_on(endpoint.id(), told.published_after);
             }
         }
         self.carry_out_all();

@@ -8,7 +8,7 @@ use std::{
 
 use tidegate_core::{
     Endpoint, Event, FixedEndpoint, FlowRow, ListenerId, Output, ServiceConfig, ServiceName, ServicePort,
-    ServiceSettings, Table,
+    ServiceSettings, SurveyOf, Table,
 };
 
 use super::*;
@@ -337,4 +337,60 @@ fn a_reset_behind_a_stalled_reader_ends_the_flow_after_a_while() {
 fn a_worker_without_flows_answers_a_freeze_with_none() {
     let mut rig = Rig::new();
     assert!(rig.freeze(0).is_empty());
+}
+
+/// A survey counts the flows of the endpoints that are asked for: which are idle, how old they are, what they move.
+#[test]
+fn flows_are_surveyed() {
+    let mut rig = Rig::new();
+    let flows = [rig.connect(), rig.connect(), rig.connect()];
+    let mut survey = |quiet: Duration, over: Duration| {
+        let id = rig.pinned.id();
+        let of = [SurveyOf { endpoint: id, quiet }, SurveyOf { endpoint: EndpointId(u64::MAX), quiet }];
+        rig.tell(0, Command::Survey { request: 5, of: of.into(), over });
+        let surveys = rig.hear(|report| match report {
+            Report::Surveyed { request: 5, surveys } => Some(surveys),
+            _ => None,
+        });
+        assert_eq!(surveys.len(), 1, "nobody is on the other one");
+        assert_eq!(surveys[0].0, id);
+        surveys[0].1
+    };
+    let still = survey(Duration::ZERO, Duration::ZERO);
+    assert_eq!((still.flows, still.idle, still.bytes), (3, 3, 0));
+    assert!(still.oldest.is_some());
+    assert_eq!(survey(PATIENCE, Duration::ZERO).idle, 0, "nobody has been silent for so long");
+
+    let (mut client, mut endpoint) = (flows[0].0.try_clone().unwrap(), flows[0].1.try_clone().unwrap());
+    let sending = std::thread::spawn(move || while client.write_all(&[1; 512]).is_ok() {});
+    let receiving = std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while endpoint.read(&mut bytes).is_ok_and(|read| read > 0) {}
+    });
+    let busy = loop {
+        let survey = survey(Duration::from_millis(100), Duration::from_millis(100));
+        if (survey.idle, survey.bytes > 0) == (2, true) {
+            break survey;
+        }
+    };
+    assert_eq!((busy.flows, busy.oldest), (3, still.oldest));
+    flows[0].0.shutdown(Shutdown::Both).unwrap();
+    drop(flows);
+    sending.join().unwrap();
+    receiving.join().unwrap();
+    rig.await_no_flows();
+    let id = rig.pinned.id();
+    rig.tell(
+        0,
+        Command::Survey {
+            request: 6,
+            of: [SurveyOf { endpoint: id, quiet: PATIENCE }].into(),
+            over: PATIENCE,
+        },
+    );
+    let empty = rig.hear(|report| match report {
+        Report::Surveyed { request: 6, surveys } => Some(surveys),
+        _ => None,
+    });
+    assert!(empty.is_empty(), "and where nobody is, nobody is waited for");
 }

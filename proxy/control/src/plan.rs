@@ -1,0 +1,294 @@
+//! What a drain would do: how many flows would have to move, how fast, where to, and which would be cut.
+//!
+//! Nothing is changed for it. It is judged from live flows as they are at this moment, as if every client whose flow
+//! ends came back at once: to the endpoints that new flows would go to then, in the way that the service's policy
+//! shares them out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use tidegate_core::{
+    DrainDeadline, DrainPlan, EndpointId, Policy, ServiceName, ServicePort, Survey, SurveyOf, Timestamp,
+    table::{EndpointView, ServiceView},
+};
+
+use crate::{
+    ControlError, Controller,
+    drains::{pod_name, unknown_endpoint},
+    progress::will_be_cut,
+    request::{Reply, Surveyor},
+};
+
+/// Which drain is meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlanFilter {
+    /// Endpoints of this Service alone.
+    pub service: Option<ServiceName>,
+    /// These of them: an address with port, a pod's name or an endpoint's number, each.
+    pub endpoints: Vec<String>,
+    /// Those on this node.
+    pub node: Option<String>,
+    /// The deadline that it would have; what the service's settings say otherwise.
+    pub deadline: Option<Duration>,
+}
+
+/// What a drain would do.
+#[derive(Clone, Debug)]
+pub struct PlanAnswer {
+    /// For each service that has an endpoint that is meant.
+    pub services: Vec<ServicePlan>,
+    /// Workers that did not answer in time; their flows are missing in what is idle or busy.
+    pub silent: Vec<usize>,
+    /// The controller's time of this answer.
+    pub now: Timestamp,
+}
+
+/// What a drain would do to a service.
+#[derive(Clone, Debug)]
+pub struct ServicePlan {
+    /// Which.
+    pub port: ServicePort,
+    /// How new flows are shared out.
+    pub policy: Policy,
+    /// The endpoints that are meant.
+    pub drained: Vec<EndpointPlan>,
+    /// The endpoints that new flows would go to.
+    pub others: Vec<LoadAfter>,
+    /// Flows that would have to move.
+    pub flows: u64,
+    /// How long they would have; `None` for as long as they like, and where only a pod's end will tell.
+    pub deadline: Option<Duration>,
+    /// The last part of that, in which they would be shed; `None` without a deadline.
+    pub window: Option<Duration>,
+    /// Clients that would have to connect again, per second of the window; `None` without a deadline.
+    pub reconnects_per_second: Option<f64>,
+    /// Flows that the deadline would cut as things stand; `None` without a deadline, or where no worker answered.
+    pub will_be_cut: Option<u64>,
+}
+
+/// An endpoint that would be drained.
+#[derive(Clone, Debug)]
+pub struct EndpointPlan {
+    /// It, as it is.
+    pub view: EndpointView,
+    /// How its flows are doing; `None` where no worker answered.
+    pub survey: Option<Survey>,
+}
+
+/// An endpoint that would take what moves.
+#[derive(Clone, Debug)]
+pub struct LoadAfter {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its pod, as namespace/name.
+    pub pod: Option<Arc<str>>,
+    /// Its node.
+    pub node: Option<Arc<str>>,
+    /// Its share of new flows.
+    pub weight: u16,
+    /// Its flows.
+    pub flows: u64,
+    /// Its flows afterwards, about.
+    pub flows_after: u64,
+}
+
+/// How many flows each endpoint would have after `moved` more were shared out; endpoints are weights with their flows.
+pub fn spread(policy: Policy, endpoints: &[(u16, u64)], moved: u64) -> Vec<u64> {
+    match policy {
+        Policy::LeastFlows => level(endpoints, moved),
+        // By weight, whatever they have. Maglev is so on average: whoever has few clients may have another share.
+        Policy::RoundRobin | Policy::Random | Policy::Maglev => {
+            let weights: f64 = endpoints.iter().map(|(weight, _)| f64::from(*weight)).sum();
+            let shares = endpoints.iter().map(|(weight, _)| moved as f64 * f64::from(*weight) / weights);
+            let more = whole(&shares.collect::<Vec<_>>(), moved);
+            endpoints.iter().zip(more).map(|((_, flows), more)| flows + more).collect()
+        }
+    }
+}
+
+/// New flows go where there are fewest for the weight, so they fill up the lowest first, like water.
+fn level(endpoints: &[(u16, u64)], moved: u64) -> Vec<u64> {
+    let load = |(weight, flows): &(u16, u64)| *flows as f64 / f64::from((*weight).max(1));
+    let mut order: Vec<usize> = (0..endpoints.len()).collect();
+    order.sort_by(|a, b| load(&endpoints[*a]).total_cmp(&load(&endpoints[*b])));
+    let (mut weights, mut flows, mut surface) = (0.0, 0.0, 0.0);
+    for (place, at) in order.iter().enumerate() {
+        weights += f64::from(endpoints[*at].0.max(1));
+        flows += endpoints[*at].1 as f64;
+        surface = (flows + moved as f64) / weights;
+        if order.get(place + 1).is_none_or(|next| surface <= load(&endpoints[*next])) {
+            break;
+        }
+    }
+    let shares: Vec<f64> = endpoints
+        .iter()
+        .map(|(weight, flows)| (surface * f64::from((*weight).max(1)) - *flows as f64).max(0.0))
+        .collect();
+    let more = whole(&shares, moved);
+    endpoints.iter().zip(more).map(|((_, flows), more)| flows + more).collect()
+}
+
+/// Shares as whole numbers that add up to `total`: those with the largest rest get one more.
+fn whole(shares: &[f64], total: u64) -> Vec<u64> {
+    let mut whole: Vec<u64> = shares.iter().map(|share| share.floor() as u64).collect();
+    let mut by_rest: Vec<usize> = (0..shares.len()).collect();
+    by_rest.sort_by(|a, b| shares[*b].fract().total_cmp(&shares[*a].fract()));
+    let missing = total.saturating_sub(whole.iter().sum());
+    for at in by_rest.into_iter().cycle().take(usize::try_from(missing).unwrap_or(0).min(shares.len())) {
+        whole[at] += 1;
+    }
+    whole
+}
+
+/// What draining these endpoints of a service would do.
+fn of_service(
+    service: &ServiceView,
+    meant: &BTreeSet<EndpointId>,
+    surveys: Option<&BTreeMap<EndpointId, Survey>>,
+    deadline: Option<Duration>,
+) -> ServicePlan {
+    let is_meant = |view: &&EndpointView| meant.contains(&view.endpoint.id());
+    let flows = |view: &EndpointView| view.endpoint.admission().flows();
+    let drained: Vec<_> = service
+        .endpoints
+        .iter()
+        .filter(is_meant)
+        .map(|view| EndpointPlan {
+            view: view.clone(),
+            survey: surveys.map(|all| all.get(&view.endpoint.id()).copied().unwrap_or_default()),
+        })
+        .collect();
+    let moved = drained.iter().map(|plan| flows(&plan.view)).sum();
+    let staying: Vec<_> = service.endpoints.iter().filter(|view| view.eligible && !is_meant(view)).collect();
+    let loads: Vec<_> = staying.iter().map(|view| (view.weight, flows(view))).collect();
+    let after = spread(service.settings.policy, &loads, moved);
+    let others = staying.iter().zip(after).map(|(view, flows_after)| LoadAfter {
+        address: view.endpoint.address(),
+        pod: view.pod.clone(),
+        node: view.node.clone(),
+        weight: view.weight,
+        flows: flows(view),
+        flows_after,
+    });
+    let deadline = deadline.or(match service.settings.drain.deadline {
+        DrainDeadline::After(time) => Some(time),
+        DrainDeadline::None | DrainDeadline::Pod => None,
+    });
+    let plan = deadline.map(|time| {
+        let now = Timestamp::default();
+        crate::progress::plan(now, now.after(time), &service.settings)
+    });
+    let window = plan.map(|plan| window(&plan, moved));
+    let survey = surveys.map(|_| {
+        let mut all = Survey::default();
+        drained.iter().filter_map(|plan| plan.survey.as_ref()).for_each(|survey| all.add(survey));
+        all
+    });
+    ServicePlan {
+        port: service.port.clone(),
+        policy: service.settings.policy,
+        others: others.collect(),
+        flows: moved,
+        deadline,
+        window,
+        reconnects_per_second: window.map(|window| per_second(moved, window)),
+        will_be_cut: plan
+            .zip(survey)
+            .map(|(plan, survey)| will_be_cut(&plan, &survey, moved, moved, Timestamp::default())),
+        drained,
+    }
+}
+
+/// From the first shed to the last.
+fn window(plan: &DrainPlan, flows: u64) -> Duration {
+    plan.last_shed().since(plan.begins(flows))
+}
+
+fn per_second(flows: u64, window: Duration) -> f64 {
+    match window.is_zero() {
+        true => flows as f64,
+        false => flows as f64 / window.as_secs_f64(),
+    }
+}
+
+impl Controller {
+    /// Asks the workers about the endpoints that are meant.
+    pub(crate) fn begin_plan(&mut self, filter: &PlanFilter, reply: Reply<Result<PlanAnswer, ControlError>>) {
+        let services = self.table.services();
+        let meant = match meant(&services, filter) {
+            Ok(meant) => meant,
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        let views = services.iter().flat_map(|of| of.endpoints.iter().map(move |view| (of, view)));
+        let of = views
+            .filter(|(_, view)| meant.contains(&view.endpoint.id()))
+            .map(|(of, view)| SurveyOf { endpoint: view.endpoint.id(), quiet: of.settings.drain.quiet })
+            .collect();
+        self.begin_survey(of, Surveyor::Plan { meant, deadline: filter.deadline, reply });
+    }
+
+    /// What draining these endpoints would do, with what the workers said.
+    pub(crate) fn plan(
+        &self,
+        meant: &BTreeSet<EndpointId>,
+        deadline: Option<Duration>,
+        surveys: &BTreeMap<EndpointId, Survey>,
+        silent: Vec<usize>,
+    ) -> PlanAnswer {
+        let surveys = (silent.len() < self.workers.count()).then_some(surveys);
+        let services = self.table.services();
+        let is_of = |of: &&ServiceView| of.endpoints.iter().any(|view| meant.contains(&view.endpoint.id()));
+        let plans = services.iter().filter(is_of).map(|of| of_service(of, meant, surveys, deadline));
+        PlanAnswer { services: plans.collect(), silent, now: self.clock.now() }
+    }
+}
+
+/// The endpoints that are meant, at least one.
+fn meant(services: &[ServiceView], filter: &PlanFilter) -> Result<BTreeSet<EndpointId>, ControlError> {
+    let is_of = |of: &&ServiceView| filter.service.as_ref().is_none_or(|name| of.port.service == *name);
+    if let Some(service) = &filter.service
+        && !services.iter().any(|of| is_of(&of))
+    {
+        return Err(unknown_endpoint(services, service, String::new()));
+    }
+    let views: Vec<_> = services.iter().filter(is_of).flat_map(|of| &of.endpoints).collect();
+    let mut meant = BTreeSet::new();
+    if let Some(node) = &filter.node {
+        let on_node = views.iter().filter(|view| view.node.as_deref() == Some(node));
+        meant.extend(on_node.map(|view| view.endpoint.id()));
+        if meant.is_empty() {
+            let known: BTreeSet<_> = views.iter().filter_map(|view| view.node.as_deref()).collect();
+            return Err(ControlError::UnknownNode {
+                node: node.clone(),
+                known: known.into_iter().map(str::to_owned).collect(),
+            });
+        }
+    }
+    for wanted in &filter.endpoints {
+        let is_wanted = |view: &&&EndpointView| {
+            let pod = view.pod.as_deref();
+            view.endpoint.address().to_string() == *wanted
+                || view.endpoint.id().to_string() == *wanted
+                || pod.is_some_and(|pod| pod == wanted || pod_name(pod) == wanted)
+        };
+        let before = meant.len();
+        meant.extend(views.iter().filter(is_wanted).map(|view| view.endpoint.id()));
+        if meant.len() == before && !views.iter().any(|view| is_wanted(&view)) {
+            return Err(match &filter.service {
+                Some(service) => unknown_endpoint(services, service, wanted.clone()),
+                None => ControlError::NoSuchEndpoint(wanted.clone()),
+            });
+        }
+    }
+    Ok(meant)
+}
+
+#[cfg(test)]
+mod tests;

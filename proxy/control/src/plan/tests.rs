@@ -1,0 +1,94 @@
+use tidegate_core::{Event, Permit, Tier};
+
+use super::*;
+use crate::rig::{Manner, Rig, listener, slice, sliced};
+
+#[test]
+fn water_fills_the_lowest_first() {
+    assert_eq!(spread(Policy::LeastFlows, &[(1, 10), (1, 0), (1, 4)], 6), [10, 5, 5]);
+    assert_eq!(spread(Policy::LeastFlows, &[(1, 10), (1, 0), (1, 4)], 46), [20, 20, 20]);
+    assert_eq!(spread(Policy::LeastFlows, &[(1, 0), (3, 0)], 8), [2, 6], "by weight");
+    assert_eq!(spread(Policy::LeastFlows, &[(1, 7), (1, 7)], 0), [7, 7]);
+    assert_eq!(spread(Policy::LeastFlows, &[], 9), [] as [u64; 0]);
+}
+
+#[test]
+fn other_policies_share_out_by_weight_whatever_there_is() {
+    for policy in [Policy::RoundRobin, Policy::Random, Policy::Maglev] {
+        assert_eq!(spread(policy, &[(1, 10), (1, 0)], 6), [13, 3]);
+        assert_eq!(spread(policy, &[(1, 0), (3, 0)], 8), [2, 6]);
+        assert_eq!(spread(policy, &[], 3), [] as [u64; 0]);
+    }
+}
+
+/// No flow is lost or made up in sharing out, and nobody has fewer than before.
+#[test]
+fn shares_add_up() {
+    let mut rng = tidegate_core::Rng::new(5);
+    for _ in 0..2_000 {
+        let mut number = |below: usize| rng.below(below);
+        let endpoints: Vec<_> = (0..=number(6)).map(|_| (1 + number(9) as u16, number(50) as u64)).collect();
+        let moved = number(200) as u64;
+        for policy in [Policy::LeastFlows, Policy::RoundRobin] {
+            let after = spread(policy, &endpoints, moved);
+            let before: u64 = endpoints.iter().map(|(_, flows)| flows).sum();
+            assert_eq!(after.iter().sum::<u64>(), before + moved, "{policy:?} {endpoints:?} {moved}");
+            let grown = endpoints.iter().zip(&after).all(|((_, before), after)| after >= before);
+            assert!(grown, "{policy:?} {endpoints:?} {moved}: {after:?}");
+        }
+    }
+}
+
+async fn rig() -> (Rig, Vec<Permit>) {
+    let desired = crate::Desired {
+        services: vec![sliced("web")],
+        listeners: vec![listener("web", "web")],
+        ..crate::Desired::default()
+    };
+    let rig = Rig::start(desired, &[Manner::Willing, Manner::Willing], None);
+    let mut all = slice("web", &[("10.0.0.1", "a"), ("10.0.0.2", "b"), ("10.0.0.3", "c")]);
+    all.endpoints[1].node = Some("node-b".into());
+    rig.event(Event::SlicesListed(vec![all])).await;
+    rig.settled().await;
+    let services = rig.handle.services().await.unwrap().services;
+    let enter = |at: usize| Permit::enter(&services[0].endpoints[at].endpoint, Tier::Ready).unwrap();
+    let permits = (0..60).map(|_| enter(1)).chain((0..2).map(|_| enter(0))).collect();
+    (rig, permits)
+}
+
+/// What is asked for is said, and nothing is changed for it.
+#[tokio::test(start_paused = true)]
+async fn a_drain_is_planned_and_not_begun() {
+    let (rig, _permits) = rig().await;
+    let filter = PlanFilter {
+        service: Some(ServiceName::new("default", "web")),
+        endpoints: vec!["b".to_owned()],
+        deadline: Some(Duration::from_secs(61)),
+        ..PlanFilter::default()
+    };
+    let answer = rig.handle.plan(filter).await.unwrap();
+    let [plan] = &*answer.services else { panic!("{answer:?}") };
+    assert_eq!((plan.flows, plan.drained.len()), (60, 1));
+    let after: Vec<_> = plan.others.iter().map(|other| (other.flows, other.flows_after)).collect();
+    assert_eq!(after, [(2, 31), (0, 31)]);
+    // The last half of 61 s, less the lead.
+    assert_eq!(plan.window, Some(Duration::from_secs(30)));
+    assert_eq!(plan.reconnects_per_second, Some(2.0));
+    // The played workers see 6 flows, 2 of them idle.
+    assert_eq!(plan.will_be_cut, Some(4));
+    let now = rig.handle.services().await.unwrap().services;
+    assert!(now[0].endpoints.iter().all(|view| view.drain.is_none() && view.eligible));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_planned_for_and_what_is_unknown_is_said() {
+    let (rig, _permits) = rig().await;
+    let node = |name: &str| PlanFilter { node: Some(name.to_owned()), ..PlanFilter::default() };
+    let answer = rig.handle.plan(node("node-b")).await.unwrap();
+    let plan = &answer.services[0];
+    assert_eq!((plan.flows, plan.deadline, plan.will_be_cut), (60, None, None));
+    let error = rig.handle.plan(node("node-z")).await.unwrap_err().to_string();
+    assert_eq!(error, "no endpoint is on node `node-z`; there are: node-b");
+    let filter = PlanFilter { endpoints: vec!["zz".to_owned()], ..PlanFilter::default() };
+    assert!(matches!(rig.handle.plan(filter).await, Err(ControlError::NoSuchEndpoint(_))));
+}

@@ -10,6 +10,8 @@ use std::{
 
 use tidegate_core::{FixedEndpoint, ServiceConfig, ServiceName, ServicePort, ServiceSettings};
 
+use crate::audit::Audit;
+
 /// A checked configuration.
 ///
 /// Paths are resolved against the directory of the file that they came from.
@@ -43,6 +45,8 @@ pub struct Configuration {
     pub handoff: Option<Handoff>,
     /// Which flows get a log line.
     pub flow_log: FlowLog,
+    /// Where the records of drains go.
+    pub audit: Audit,
 }
 
 /// Where endpoints come from.

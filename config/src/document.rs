@@ -17,6 +17,7 @@ use tidegate_core::{DrainDeadline, OnRemoval, Policy, ServiceName, WhenNoneReady
 
 pub(crate) use self::peers::{GateBlock, PeerTlsBlock, PeersBlock};
 use crate::{
+    audit::AuditBlock,
     configuration::{AdminAddress, Afterwards},
     deadline::Window,
     leaf::{Field, Leaf, Located, Scalar},
@@ -70,6 +71,8 @@ pub(crate) struct Document {
     pub(crate) handoff: Option<Located<HandoffBlock>>,
     /// Which flows get a log line when they end.
     pub(crate) flow_log: Option<FlowLogBlock>,
+    /// Where the records of drains go.
+    pub(crate) audit: Option<AuditBlock>,
 }
 
 /// The admin API.

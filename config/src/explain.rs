@@ -75,6 +75,11 @@ impl Configuration {
             FlowLog::Sampled { every } => writeln!(out, "flowLog:\n  mode: sampled\n  sampleEvery: {every}")?,
             FlowLog::All => writeln!(out, "flowLog:\n  mode: all")?,
         }
+        writeln!(out, "audit:")?;
+        if let Some(file) = &self.audit.file {
+            writeln!(out, "  file: {}", quoted(&file.to_string()))?;
+        }
+        writeln!(out, "  keep: {}", self.audit.keep)?;
         writeln!(out, "listeners:{}", if self.listeners.is_empty() { " []" } else { "" })?;
         for listener in &self.listeners {
             writeln!(out, "- name: {}", quoted(&listener.name))?;

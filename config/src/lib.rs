@@ -9,6 +9,7 @@
 //! them. Where to go next: `document` is the shape as it is written, `validate` turns it into `configuration`.
 
 mod annotation;
+pub mod audit;
 mod configuration;
 mod deadline;
 mod document;

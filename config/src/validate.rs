@@ -1,6 +1,7 @@
 //! From the file's shape to what it means. Every check is made, whatever was found before it, so that one run tells
 //! all that is wrong.
 
+mod audit;
 mod listeners;
 mod peers;
 mod services;
@@ -79,6 +80,7 @@ pub(crate) fn validate(
             .map(|path| check.resolve(&path)),
         handoff: document.handoff.as_ref().and_then(|block| check.handoff(block)),
         flow_log: check.flow_log(document.flow_log.as_ref()),
+        audit: check.audit(document.audit.as_ref()),
     };
     check.warnings.sort_by_key(|warning| (warning.line, warning.column));
     if check.errors.is_empty() { Ok((configuration, check.warnings)) } else { Err(check.errors) }

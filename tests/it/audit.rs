@@ -1,5 +1,8 @@
 //! The audit: what every drain came to, and the line for a pipeline.
 
+use std::{fs, path::Path};
+
+use serde_json::json;
 use tidegate_tests::support::{Endpoint, Proxy, Slice, api, until};
 
 use crate::setup;
@@ -87,4 +90,61 @@ fn an_undone_drain_is_recorded_as_undone() {
     assert!(record.undone && record.broke_nothing(), "{record:?}");
     assert_eq!(record.flows_left, 2);
     drop(flows);
+}
+
+/// The records in the audit's file.
+fn written(path: &Path) -> Vec<api::AuditRecord> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Each drain's record is a line of the audit's file: also of one that was moved away, also the last one.
+#[test]
+fn records_are_written_to_a_file() {
+    let endpoints = Endpoint::greeting_group(2);
+    let mut proxy = setup()
+        .config(|config| config.set("audit", json!({"file": "../audit.jsonl", "keep": 1})))
+        .ready(&endpoints)
+        .start();
+    let (path, old) = (proxy.directory().join("audit.jsonl"), proxy.directory().join("audit.1"));
+    let address = endpoints[0].address().to_string();
+    let drain_once = || {
+        for command in ["drain", "undrain"] {
+            assert!(proxy.command(&[command, "default/web", &address]).status.success());
+        }
+    };
+    drain_once();
+    until("its record is written", || written(&path).len() == 1);
+    let record = &written(&path)[0];
+    assert_eq!(
+        (record.endpoint.as_str(), record.why.contains("operator")),
+        (address.as_str(), true),
+        "{record:?}"
+    );
+    fs::rename(&path, &old).unwrap();
+    drain_once();
+    until("the next one is in a new file", || written(&path).len() == 1);
+    let known = audit(&proxy);
+    assert_eq!((known.records.len(), known.dropped), (1, 1), "one is kept in memory: {known:?}");
+
+    // Nobody can write there: that costs records, and no flow.
+    proxy.write_config(|config| config.set("audit", json!({"file": "../missing/audit.jsonl"})));
+    until("it was reloaded", || proxy.log().contains("audit.file"));
+    let (mut flow, _) = proxy.connect_greeted();
+    assert!(proxy.command(&["drain", "default/web", &address]).status.success());
+    assert!(proxy.command(&["undrain", "default/web", &address]).status.success());
+    until("the loss is counted", || proxy.metrics().total("tidegate_audit_records_lost_total") == 1);
+    flow.exchange(b"still here");
+    proxy.wait_for_log("the audit's file cannot be opened");
+    drop(flow);
+
+    proxy.write_config(|config| config.set("audit", json!({"file": "../audit.jsonl"})));
+    until("it was reloaded", || proxy.log().matches("audit.file").count() == 2);
+    let (flow, endpoint) = proxy.connect_greeted();
+    assert!(proxy.command(&["drain", "default/web", &endpoint.to_string()]).status.success());
+    assert!(proxy.command(&["undrain", "default/web", &endpoint.to_string()]).status.success());
+    drop(flow);
+    proxy.terminate();
+    proxy.wait_for_end();
+    assert_eq!(written(&path).len(), 2, "the last record is written before the end");
 }

@@ -211,6 +211,8 @@ impl Plan {
                 ("shutdown.delay", display(it.shutdown.delay)),
                 ("shutdown.grace", display_or_none(it.shutdown.grace)),
                 ("flowLog.mode", flow_log(it.flow_log)),
+                ("audit.file", it.audit.file.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)),
+                ("audit.keep", it.audit.keep.to_string()),
             ]
         };
         for ((setting, from), (_, to)) in texts(old).into_iter().zip(texts(new)) {

@@ -64,6 +64,7 @@ services:
 node: {name: n, zone: z}
 shutdown: {delay: 0s, grace: 1m}
 flowLog: {mode: sampled, sampleEvery: 7}
+audit: {file: '-', keep: 9}
 ";
     insta::assert_snapshot!(planned(old, new));
 }

@@ -151,7 +151,7 @@ fn an_endpoint_of_another_form_says_which_there_are() {
 fn single_values_are_checked() {
     insta::assert_snapshot!(said(
         "apiVersion: v1\nkind: Proxy\nworkers: 0\nadmin: {address: 'unix:'}\nsource: {endpointSliceDirectory: \
-         ''}\nstateDirectory: 3\nnode: {name: a b, zone: [x]}\nflowLog: {mode: sampled, sampleEvery: 0}\nlisteners:\n- \
+         ''}\nstateDirectory: 3\nnode: {name: a b, zone: [x]}\nflowLog: {mode: sampled, sampleEvery: 0}\naudit: {file: 7, keep: 0}\nlisteners:\n- \
          {name: a/b, address: localhost:80, service: Default/web, port: 80}\ndefaults: {connectAttempts: 17, keepalive: \
          {enabled: yes}}\n"
     ));

@@ -5,6 +5,7 @@
 
 mod admin;
 mod audit;
+mod audit_file;
 mod check;
 mod cli;
 mod client;

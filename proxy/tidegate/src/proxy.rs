@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     admin,
+    audit_file::AuditWriter,
     handoff::{
         self,
         facts::Lingering,
@@ -84,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) source: Source,
     pub(crate) flow_log: Arc<FlowLogRate>,
     pub(crate) limit: DescriptorLimit,
+    pub(crate) audit: AuditWriter,
     /// This is the process that the service manager follows.
     pub(crate) is_main: Arc<AtomicBool>,
     /// Another process has taken over.
@@ -207,6 +209,8 @@ impl Proxy {
                         Controller::new(wiring, desired(&configuration, None, listeners));
                     let source =
                         Source::follow(&configuration, &following.overrides, random_seed(), &event_sender)?;
+                    handle.keep_audit_records(configuration.audit.keep);
+                    let audit = AuditWriter::start(&handle, configuration.audit.file.clone())?;
                     let is_main = Arc::new(AtomicBool::new(!is_successor));
                     let shared = Shared {
                         handle: handle.clone(),
@@ -214,6 +218,7 @@ impl Proxy {
                         source,
                         flow_log,
                         limit,
+                        audit,
                         is_main,
                         handed_over: Arc::default(),
                         carried: Carried::default(),
@@ -235,6 +240,7 @@ impl Proxy {
                     let ended = controller.run().await;
                     // Until here the source is followed, the file watched and the admin API answered.
                     admin.close();
+                    shared.audit.finish().await;
                     drop((reloads, shared));
                     Ok(ended)
                 })

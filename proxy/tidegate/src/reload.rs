@@ -73,7 +73,11 @@ async fn follow_file(
     reload(&file, &overrides, &mut running, &mut demand, &shared).await;
     loop {
         tokio::select! {
-            () = hung_up(&mut hangup) => tracing::info!("SIGHUP: reading the configuration again"),
+            () = hung_up(&mut hangup) => {
+                tracing::info!("SIGHUP: reading the configuration again");
+                // Whoever moves the audit's file away says so in this way.
+                shared.audit.open(running.audit.file.clone());
+            }
             changed = file_changed(&mut watch) => if let Err(error) = changed {
                 tracing::warn!(%error, "the configuration's file is not watched any more; SIGHUP reloads it");
                 watch = None;
@@ -163,6 +167,8 @@ async fn reload(
         Ok(outcome) => {
             demand.note(wanted, problems, &outcome);
             shared.flow_log.set(flow_log_rate(loaded.configuration.flow_log));
+            shared.handle.keep_audit_records(loaded.configuration.audit.keep);
+            shared.audit.open(loaded.configuration.audit.file.clone());
             tracing::info!(changes = plan.changes.len(), generation = outcome.generation, "reloaded");
             *running = loaded.configuration;
         }

@@ -23,8 +23,10 @@ mod idle;
 mod kubernetes;
 mod limits;
 mod moves;
+mod plan;
 mod policies;
 mod ports;
+mod progress;
 mod reload;
 mod removal;
 mod reset;
@@ -45,3 +47,4 @@ mod urgent;
 fn setup() -> tidegate_tests::support::Setup {
     tidegate_tests::support::Setup::new(env!("CARGO_BIN_EXE_tidegate"))
 }
+mod watch;

@@ -43,6 +43,13 @@ pub(crate) enum Command {
     Drain(Drain),
     /// Take back a drain.
     Undrain(DrainArgs),
+    /// Show what a drain would do, from live flows. Changes nothing.
+    Plan(Plan),
+    /// Watch the drains that are on: what is left of each, how busy it is, when it will have ended.
+    ///
+    /// A bar for each on a terminal, lines elsewhere; with -o json the stream of /v1/drains, a line of JSON a second. Until
+    /// Ctrl-C.
+    Watch(Watch),
     /// Show what every drain came to, and whether one broke anything.
     ///
     /// Every flow that an endpoint had when its drain began is counted by how it ended. For a pipeline, after
@@ -179,6 +186,54 @@ pub(crate) struct Drain {
     /// is cut. Left out, the service's own `drain.deadline` holds.
     #[arg(long, value_parser = duration)]
     pub(crate) deadline: Option<Duration>,
+    /// Wait until no flow is left, and show what became of them.
+    ///
+    /// Exit status: 0 none is left, 1 an error, or the drain was taken back, 3 some are left after --timeout.
+    #[arg(long, conflicts_with = "all")]
+    pub(crate) wait: bool,
+    /// How long to wait, such as 90s or 10m; for ever otherwise.
+    #[arg(long, value_parser = duration, requires = "wait")]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(subcommand)]
+    pub(crate) command: PlanCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlanCommand {
+    /// How many flows would have to move, how fast, where to, and which would be cut by which deadline.
+    ///
+    /// Examples: tidegate plan drain default/web web-0 web-1 --deadline 90s; tidegate plan drain --node worker-3
+    Drain(PlanDrain),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanDrain {
+    /// The service, namespace/name; with --node all services where it is left out.
+    #[arg(required_unless_present = "node")]
+    pub(crate) service: Option<String>,
+    /// Its endpoints that would be drained: addresses with port, names of pods or numbers.
+    #[arg(required_unless_present = "node")]
+    pub(crate) endpoints: Vec<String>,
+    /// All endpoints on this node.
+    #[arg(long, conflicts_with = "endpoints")]
+    pub(crate) node: Option<String>,
+    /// The deadline that the drain would have, such as 90s; left out, the service's own `drain.deadline`.
+    #[arg(long, value_parser = duration)]
+    pub(crate) deadline: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Only drains of this service (namespace/name).
+    pub(crate) service: Option<String>,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
 }
 
 /// A time with a unit, as in the configuration file.

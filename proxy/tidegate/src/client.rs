@@ -5,8 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::{Context as _, bail};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
-    Method, Request, StatusCode,
-    body::Bytes,
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
     client::conn::http1,
     header::{AUTHORIZATION, CONTENT_TYPE, HOST},
 };
@@ -19,6 +19,10 @@ use tokio::{
 };
 
 use crate::cli::Asking;
+
+mod stream;
+
+pub(crate) use stream::Followed;
 
 /// Where the admin API is, where nothing says otherwise.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9901";
@@ -74,15 +78,12 @@ impl AdminClient {
     ) -> anyhow::Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (status, answer) = runtime
-            .block_on(async { tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await })
+            .block_on(async {
+                let exchange = async { whole(self.exchange(method, path, body).await?).await };
+                tokio::time::timeout(PATIENCE, exchange).await
+            })
             .with_context(|| format!("{} did not answer within {} s", self.address, PATIENCE.as_secs()))?
-            .with_context(|| {
-                format!(
-                    "cannot ask the proxy at {}: is it running, and is this its admin.address? \
-                     (--admin, TIDEGATE_ADMIN or --config name another one)",
-                    self.address
-                )
-            })?;
+            .with_context(|| self.unreachable())?;
         if status != StatusCode::OK {
             bail!("{}", refusal(status, &answer));
         }
@@ -91,12 +92,25 @@ impl AdminClient {
         })
     }
 
+    /// Where it is.
+    pub(crate) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    fn unreachable(&self) -> String {
+        format!(
+            "cannot ask the proxy at {}: is it running, and is this its admin.address? \
+             (--admin, TIDEGATE_ADMIN or --config name another one)",
+            self.address
+        )
+    }
+
     async fn exchange(
         &self,
         method: Method,
         path: &str,
         body: Option<Vec<u8>>,
-    ) -> anyhow::Result<(StatusCode, Bytes)> {
+    ) -> anyhow::Result<Response<Incoming>> {
         match &self.address {
             AdminAddress::Tcp(address) => {
                 self.speak(TcpStream::connect(address).await?, &address.to_string(), method, path, body).await
@@ -114,9 +128,10 @@ impl AdminClient {
         method: Method,
         path: &str,
         body: Option<Vec<u8>>,
-    ) -> anyhow::Result<(StatusCode, Bytes)> {
+    ) -> anyhow::Result<Response<Incoming>> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
+        // It ends with the answer, or with this runtime.
+        drop(tokio::spawn(connection));
         let mut request = Request::builder().method(method).uri(path).header(HOST, host);
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
@@ -125,13 +140,16 @@ impl AdminClient {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request.body(Full::new(Bytes::from(body.unwrap_or_default())))?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let answer = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        let answer = answer.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes();
-        connection.abort();
-        Ok((status, answer))
+        Ok(sender.send_request(request).await?)
     }
+}
+
+/// A whole answer.
+async fn whole(response: Response<Incoming>) -> anyhow::Result<(StatusCode, Bytes)> {
+    let status = response.status();
+    let answer = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    let answer = answer.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes();
+    Ok((status, answer))
 }
 
 /// What a refused request says, in the API's own words where it has some.

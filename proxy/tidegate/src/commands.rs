@@ -8,7 +8,7 @@ use tidegate_admin::{All, InstanceAnswer, api};
 use crate::{
     cli::{self, Output},
     client::AdminClient,
-    tables,
+    tables, watch,
 };
 
 pub(crate) fn status(asking: &cli::Asking) -> anyhow::Result<ExitCode> {
@@ -18,8 +18,17 @@ pub(crate) fn status(asking: &cli::Asking) -> anyhow::Result<ExitCode> {
 
 pub(crate) fn endpoints(options: &cli::Endpoints) -> anyhow::Result<ExitCode> {
     let path = with_query("/v1/endpoints", &[("service", options.service.as_deref())]);
-    let endpoints: api::Endpoints = AdminClient::new(&options.asking)?.get(&path)?;
-    show(options.asking.output, &endpoints, tables::endpoints)
+    let client = AdminClient::new(&options.asking)?;
+    let endpoints: api::Endpoints = client.get(&path)?;
+    let is_draining =
+        |endpoint: &api::Endpoint| endpoint.drain.as_ref().is_some_and(|it| it.drained.is_none());
+    // Only where something drains is there more to know, and nothing else needs to wait for it.
+    let drains: Option<api::Drains> =
+        match endpoints.endpoints.iter().any(is_draining) && options.asking.output == Output::Table {
+            true => client.get("/v1/drains").ok(),
+            false => None,
+        };
+    show(options.asking.output, &endpoints, |endpoints| tables::endpoints(endpoints, drains.as_ref()))
 }
 
 pub(crate) fn flows(options: &cli::Flows) -> anyhow::Result<ExitCode> {
@@ -34,36 +43,63 @@ pub(crate) fn flows(options: &cli::Flows) -> anyhow::Result<ExitCode> {
 }
 
 pub(crate) fn drain(options: &cli::Drain) -> anyhow::Result<ExitCode> {
-    change_admin_state(&options.endpoint, options.deadline, "/v1/drain")
+    let cli::DrainArgs { all, asking, service, .. } = &options.endpoint;
+    let client = AdminClient::new(asking)?;
+    let request = request(&options.endpoint, options.deadline);
+    if *all {
+        return change_all(&client, "/v1/all/drain", &request, asking.output);
+    }
+    let answer = change(&client, "/v1/drain", &request)?;
+    if !options.wait {
+        return show(asking.output, &answer, |answer| changed(answer, &client));
+    }
+    if asking.output == Output::Table {
+        print!("{}", changed(&answer, &client));
+    }
+    watch::wait(&client, &answer, service, options.timeout, asking.output)
 }
 
 pub(crate) fn undrain(options: &cli::DrainArgs) -> anyhow::Result<ExitCode> {
-    change_admin_state(options, None, "/v1/undrain")
+    let client = AdminClient::new(&options.asking)?;
+    let (request, output) = (request(options, None), options.asking.output);
+    if options.all {
+        return change_all(&client, "/v1/all/undrain", &request, output);
+    }
+    let answer = change(&client, "/v1/undrain", &request)?;
+    show(output, &answer, |answer| changed(answer, &client))
 }
 
-fn change_admin_state(
-    options: &cli::DrainArgs,
-    deadline: Option<Duration>,
-    path: &str,
-) -> anyhow::Result<ExitCode> {
-    let request = api::DrainRequest {
+fn request(options: &cli::DrainArgs, deadline: Option<Duration>) -> api::DrainRequest {
+    api::DrainRequest {
         service: options.service.clone(),
         endpoint: options.endpoint.clone(),
         reason: (!options.reason.is_empty()).then(|| options.reason.clone()),
         by: Some(user()),
         deadline_ms: deadline.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-    };
-    let client = AdminClient::new(&options.asking)?;
-    if options.all {
-        let answers: All<api::DrainAnswer> = client.post(&path.replacen("/v1/", "/v1/all/", 1), &request)?;
-        for InstanceAnswer { instance, answer, .. } in &answers.instances {
-            warn_unkept(&format!("{instance}: "), answer.as_ref());
-        }
-        return show_all(options.asking.output, &answers, tables::drain);
     }
-    let answer: api::DrainAnswer = client.post(path, &request)?;
+}
+
+fn change(client: &AdminClient, path: &str, request: &api::DrainRequest) -> anyhow::Result<api::DrainAnswer> {
+    let answer: api::DrainAnswer = client.post(path, request)?;
     warn_unkept("", Some(&answer));
-    show(options.asking.output, &answer, tables::drain)
+    Ok(answer)
+}
+
+fn change_all(
+    client: &AdminClient,
+    path: &str,
+    request: &api::DrainRequest,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
+    let answers: All<api::DrainAnswer> = client.post(path, request)?;
+    for InstanceAnswer { instance, answer, .. } in &answers.instances {
+        warn_unkept(&format!("{instance}: "), answer.as_ref());
+    }
+    show_all(output, &answers, tables::drain)
+}
+
+fn changed(answer: &api::DrainAnswer, client: &AdminClient) -> String {
+    format!("{}on this instance alone: {}\n", tables::drain(answer), client.address())
 }
 
 fn warn_unkept(of: &str, answer: Option<&api::DrainAnswer>) {

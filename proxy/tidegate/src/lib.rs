@@ -16,6 +16,7 @@ mod gate;
 mod handoff;
 mod overrides;
 mod park;
+mod plan;
 mod probe;
 mod proxy;
 mod reload;
@@ -26,6 +27,7 @@ mod source;
 mod tables;
 mod telemetry;
 mod upgrade;
+mod watch;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -55,6 +57,8 @@ fn execute(cli: &cli::Cli) -> ExitCode {
         cli::Command::Audit(options) => audit::run(options),
         cli::Command::Upgrade(options) => upgrade::run(options),
         cli::Command::Probe(options) => probe::run(options),
+        cli::Command::Watch(options) => watch::run(options),
+        cli::Command::Plan(options) => plan::run(options),
         cli::Command::Close(options) => commands::close(options),
         cli::Command::Gate(options) => gate::run(&options.command),
     };

@@ -90,7 +90,7 @@ pub(crate) fn status(status: &api::Status) -> String {
 }
 
 /// The endpoints.
-pub(crate) fn endpoints(answer: &api::Endpoints) -> String {
+pub(crate) fn endpoints(answer: &api::Endpoints, drains: Option<&api::Drains>) -> String {
     let rows = answer.endpoints.iter().map(|endpoint| {
         let conditions = endpoint.conditions.as_ref().map_or_else(
             || "gone".to_owned(),
@@ -115,6 +115,11 @@ pub(crate) fn endpoints(answer: &api::Endpoints) -> String {
                     None => format!("{} of {} flows left", drain.flows_left, drain.flows_at_start),
                 },
             };
+            let progress = drains.and_then(|all| all.drains.iter().find(|drain| drain.id == endpoint.id));
+            let left = match progress.map(outlook) {
+                Some(outlook) if !outlook.is_empty() => format!("{left}, {outlook}"),
+                _ => left,
+            };
             match &endpoint.admin_state.reason {
                 Some(reason) if !reason.is_empty() => format!("{left}; {}: {reason}", drain.why),
                 _ => format!("{left}; {}", drain.why),
@@ -132,6 +137,30 @@ pub(crate) fn endpoints(answer: &api::Endpoints) -> String {
         ]
     });
     table(&["SERVICE", "ENDPOINT", "POD", "CONDITIONS", "NEW FLOWS", "ADMIN", "FLOWS", "DRAIN"], rows)
+}
+
+/// What is to be expected of a drain, in a few words; empty where nothing is known.
+pub(crate) fn outlook(drain: &api::DrainProgress) -> String {
+    let mut words = Vec::new();
+    if let Some(share) = drain.idle_share {
+        words.push(format!("{:.0}% idle", share * 100.0));
+    }
+    if let Some(ends) = &drain.ends {
+        words.push(format!("ends in {}", range(ends.earliest_seconds, ends.latest_seconds)));
+    }
+    if let Some(cut) = drain.will_be_cut.filter(|cut| *cut > 0) {
+        words.push(format!("{cut} to be cut"));
+    }
+    if drain.waits {
+        words.push("waits for a ready endpoint".to_owned());
+    }
+    words.join(", ")
+}
+
+/// Two time spans as one.
+fn range(least: f64, most: f64) -> String {
+    let (least, most) = (seconds(least.max(0.0)), seconds(most.max(0.0)));
+    if least == most { least } else { format!("{least} to {most}") }
 }
 
 /// Live flows.
@@ -174,6 +203,33 @@ pub(crate) fn drain(answer: &api::DrainAnswer) -> String {
         ]
     });
     table(&["SERVICE", "ENDPOINT", "POD", "ADMIN", "NEW FLOWS", "FLOWS"], rows)
+}
+
+/// What a drain would do to a service's endpoints.
+pub(crate) fn planned(plan: &api::ServicePlan) -> String {
+    let known = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
+    let drained = plan.endpoints.iter().map(|endpoint| {
+        vec![
+            endpoint.endpoint.clone(),
+            endpoint.pod.clone().unwrap_or_default(),
+            endpoint.flows.to_string(),
+            known(endpoint.idle),
+            known(endpoint.busy),
+            known(endpoint.bytes_per_second),
+            if endpoint.draining { "drains already" } else { "" }.to_owned(),
+        ]
+    });
+    let mut text = table(&["DRAINED", "POD", "FLOWS", "IDLE", "BUSY", "BYTES/S", ""], drained);
+    let others = plan.others.iter().map(|other| {
+        vec![
+            other.endpoint.clone(),
+            other.pod.clone().unwrap_or_default(),
+            other.flows.to_string(),
+            format!("{} (+{})", other.flows_after, other.flows_after.saturating_sub(other.flows)),
+        ]
+    });
+    text.push_str(&table(&["OTHERS", "POD", "FLOWS", "AFTERWARDS"], others));
+    text
 }
 
 /// What drains came to.
@@ -234,7 +290,7 @@ fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
 }
 
 /// A time span for people.
-fn seconds(seconds: f64) -> String {
+pub(crate) fn seconds(seconds: f64) -> String {
     match seconds {
         s if s < 10.0 => format!("{s:.1}s"),
         s if s < 120.0 => format!("{s:.0}s"),

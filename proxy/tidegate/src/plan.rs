@@ -1,0 +1,70 @@
+//! `tidegate plan drain`: what a drain would do, from live flows.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use tidegate_admin::api;
+
+use crate::{
+    cli,
+    client::AdminClient,
+    commands::{show, with_query},
+    tables,
+};
+
+pub(crate) fn run(options: &cli::Plan) -> anyhow::Result<ExitCode> {
+    let cli::PlanCommand::Drain(options) = &options.command;
+    let endpoints = (!options.endpoints.is_empty()).then(|| options.endpoints.join(","));
+    let deadline = options.deadline.map(|time| time.as_millis().to_string());
+    let query = [
+        ("service", options.service.as_deref()),
+        ("endpoints", endpoints.as_deref()),
+        ("node", options.node.as_deref()),
+        ("deadline_ms", deadline.as_deref()),
+    ];
+    let client = AdminClient::new(&options.asking)?;
+    let plan: api::Plan = client.get(&with_query("/v1/plan", &query))?;
+    show(options.asking.output, &plan, |plan| {
+        format!(
+            "{}of the flows of this instance alone: {}; nothing was changed\n",
+            text(plan),
+            client.address()
+        )
+    })
+}
+
+fn text(plan: &api::Plan) -> String {
+    let mut text = String::new();
+    for service in &plan.services {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}: {}", service.service, summary(service));
+        text.push_str(&tables::planned(service));
+        text.push('\n');
+    }
+    for worker in &plan.silent_workers {
+        let _ =
+            writeln!(text, "worker {worker} did not answer; its flows are missing in what is idle or busy");
+    }
+    text
+}
+
+fn summary(plan: &api::ServicePlan) -> String {
+    let mut words = format!("{} flows would have to move", plan.flows_to_move);
+    match (plan.deadline_seconds, plan.window_seconds, plan.reconnects_per_second) {
+        (Some(deadline), Some(window), Some(rate)) => {
+            let _ = write!(
+                words,
+                " within {}, {rate} reconnects per second in the last {}",
+                tables::seconds(deadline),
+                tables::seconds(window)
+            );
+        }
+        _ => words.push_str(", each when it closes by itself: no deadline"),
+    }
+    if let Some(cut) = plan.will_be_cut {
+        let _ = write!(words, "; {cut} would be cut as things stand");
+    }
+    if plan.nobody_left {
+        words.push_str("; no endpoint would be left for new flows");
+    }
+    words
+}

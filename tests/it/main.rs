@@ -12,6 +12,7 @@ mod cluster;
 mod commands;
 mod conditions;
 mod connect;
+mod dashboard;
 mod dead_endpoint;
 mod demo;
 mod drain;

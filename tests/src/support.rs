@@ -5,6 +5,7 @@
 //! is always for something that can be seen ([`eventually`], [`until`]), never for time to pass.
 
 mod admin;
+mod browser;
 mod certificate;
 mod command;
 mod config;
@@ -21,6 +22,7 @@ mod slices;
 mod wait;
 
 pub use admin::{Admin, Answer};
+pub use browser::Browser;
 pub use certificate::write_certificate;
 pub use command::run;
 pub use config::Config;

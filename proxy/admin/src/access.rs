@@ -17,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{refusal::Refusal, token::TokenFile};
+use crate::{dashboard, refusal::Refusal, token::TokenFile};
 
 /// Who may ask on a listener of operators.
 #[derive(Clone, Debug)]
@@ -70,6 +70,9 @@ impl Access {
             && !is_same_origin(origin, &host)
         {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "requests from other sites are not accepted"));
+        }
+        if dashboard::PATHS.contains(&request.uri().path()) {
+            return Ok(());
         }
         self.check_token(request.headers())
     }

@@ -16,6 +16,7 @@ pub mod api;
 mod audit;
 mod body;
 mod change;
+mod dashboard;
 mod drains;
 pub mod gate;
 pub mod listener;

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::{
     AdminState,
     access::{self, Access},
-    audit, change, drains, metrics,
+    audit, change, dashboard, drains, metrics,
     peers::all,
     plan, probe,
     refusal::Refusal,
@@ -31,6 +31,10 @@ pub(crate) const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// The whole API.
 pub(crate) fn operators(state: AdminState, access: Access) -> Router {
     let router = Router::new()
+        .route("/", get(dashboard::page))
+        .route("/dashboard.css", get(dashboard::style))
+        .route("/dashboard.js", get(dashboard::script))
+        .route("/dashboard.svg", get(dashboard::picture))
         .route("/livez", get(probe::livez))
         .route("/readyz", get(probe::readyz))
         .route("/metrics", get(metrics::render))

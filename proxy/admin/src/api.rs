@@ -4,11 +4,13 @@
 //! know.
 
 mod drains;
+mod kubernetes;
 mod plan;
 
 use serde::{Deserialize, Serialize};
 
 pub use drains::{DrainCause, DrainProgress, Drains, EndsBetween};
+pub use kubernetes::{ServiceProblem, Writer};
 pub use plan::{EndpointPlan, LoadAfter, Plan, ServicePlan};
 
 /// `GET /v1/status`: the process as a whole.
@@ -87,6 +89,12 @@ pub struct Source {
     /// Watches on an API server; none where the source is another.
     #[serde(default)]
     pub watches: Vec<Watch>,
+    /// What Services ask for and this instance cannot do.
+    #[serde(default)]
+    pub problems: Vec<ServiceProblem>,
+    /// What writes the status of Services; absent where nothing does.
+    #[serde(default)]
+    pub writer: Option<Writer>,
 }
 
 /// A watch on an API server.

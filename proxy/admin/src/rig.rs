@@ -22,7 +22,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tower::Service;
 
 use crate::{
-    AdminState, Sampler, SourceReport, TriggerDelay, WatchReport,
+    AdminState, Sampler, ServiceProblem, SourceReport, TriggerDelay, WatchReport, WriterReport,
     access::{Access, Peer},
     router,
     serve::Lasting,
@@ -168,6 +168,19 @@ fn state(control: ControlHandle) -> AdminState {
                 last_contact: Some(started),
             }],
             trigger_delay: Some(TriggerDelay { count: 9, sum: Duration::from_millis(1_500) }),
+            problems: vec![ServiceProblem {
+                service: "default/web".to_owned(),
+                port: Some(80),
+                reason: "PortConflict",
+                message: "192.0.2.1:80 is taken by the older Service default/old".to_owned(),
+            }],
+            writer: Some(WriterReport {
+                leads: true,
+                trouble: None,
+                statuses: 4,
+                events: 2,
+                errors: vec![("forbidden", 1)],
+            }),
         })
     };
     AdminState {

@@ -57,6 +57,38 @@ pub struct SourceReport {
     pub watches: Vec<WatchReport>,
     /// From when a change began, by the server's clock, to its arrival here; `None` where it is no such source.
     pub trigger_delay: Option<TriggerDelay>,
+    /// What Services ask for and this instance cannot do.
+    pub problems: Vec<ServiceProblem>,
+    /// What writes to the API server; `None` where nothing does.
+    pub writer: Option<WriterReport>,
+}
+
+/// Something that a Service asks for and this instance cannot do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceProblem {
+    /// Which Service, as namespace/name.
+    pub service: String,
+    /// Which of its ports; `None` for the Service as a whole.
+    pub port: Option<u16>,
+    /// In one word of a short list.
+    pub reason: &'static str,
+    /// In a sentence.
+    pub message: String,
+}
+
+/// What the writer of statuses and Events says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriterReport {
+    /// This instance is the one that writes statuses.
+    pub leads: bool,
+    /// What keeps it from writing, in words; `None` where nothing does.
+    pub trouble: Option<String>,
+    /// Statuses of Services written so far.
+    pub statuses: u64,
+    /// Events written so far.
+    pub events: u64,
+    /// Failures so far, by cause.
+    pub errors: Vec<(&'static str, u64)>,
 }
 
 /// What a watch says of itself.

@@ -12,7 +12,10 @@ use tidegate_core::{
     table::{DrainView, EndpointView, ServiceView},
 };
 
-use crate::{AdminState, SourceReport, WatchReport, api, change::state_word, refusal::Refusal};
+use crate::{
+    AdminState, ServiceProblem, SourceReport, WatchReport, WriterReport, api, change::state_word,
+    refusal::Refusal,
+};
 
 /// How many flows are listed where nobody says how many.
 const FLOWS_DEFAULT: usize = 100;
@@ -148,7 +151,20 @@ fn source(report: &SourceReport, synced: bool, clock: Clock, now: Timestamp) -> 
         events: report.events,
         invalid_files: report.invalid.iter().map(invalid).collect(),
         watches: report.watches.iter().map(|it| watch(it, clock, now)).collect(),
+        problems: report.problems.iter().map(problem).collect(),
+        writer: report.writer.as_ref().map(writer),
     }
+}
+
+fn problem(problem: &ServiceProblem) -> api::ServiceProblem {
+    let ServiceProblem { service, port, reason, message } = problem.clone();
+    api::ServiceProblem { service, port, reason: reason.to_owned(), message }
+}
+
+fn writer(report: &WriterReport) -> api::Writer {
+    let WriterReport { leads, trouble, statuses, events, errors } = report.clone();
+    let errors = errors.iter().map(|(_, count)| count).sum();
+    api::Writer { leads, trouble, statuses, events, errors }
 }
 
 fn watch(report: &WatchReport, clock: Clock, now: Timestamp) -> api::Watch {

@@ -2,27 +2,32 @@
 //!
 //! Pure. Every instance would come to the same addresses; only the leader writes them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde_json::{Value, json};
 use tidegate_core::ServiceName;
 
 use crate::{plan::Problem, service::Service, view::View};
 
+/// Whose status it is, and who says it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Speaker<'a> {
+    /// The class of load balancer.
+    pub(crate) class: &'a str,
+    /// The Service by whose slices instances know of each other.
+    pub(crate) own: &'a ServiceName,
+    /// The node that this instance runs on: what cannot be there is said of that node's addresses alone.
+    pub(crate) here: Option<&'a str>,
+}
+
 /// `status.loadBalancer` of a Service; `None` where it is not this class's to write, or is not known well enough: where
 /// no instance at all is ready, what was written stays. Whoever asks is one, so its own Service is not the right one or
 /// its slices are behind.
-pub(crate) fn load_balancer(
-    view: &View,
-    name: &ServiceName,
-    class: &str,
-    own: &ServiceName,
-) -> Option<Value> {
+pub(crate) fn load_balancer(view: &View, name: &ServiceName, speaker: Speaker<'_>) -> Option<Value> {
+    let Speaker { class, own, here } = speaker;
     let service = view.services.get(name).filter(|service| service.is_of(class))?;
-    let mut addresses: BTreeSet<IpAddr> = BTreeSet::new();
+    // Each with whether it is this node's.
+    let mut addresses: BTreeMap<IpAddr, bool> = BTreeMap::new();
     let with_proxy = view.ready_nodes(own);
     if with_proxy.is_empty() || view.unlisted_slices > 0 {
         return None;
@@ -39,16 +44,17 @@ pub(crate) fn load_balancer(
                 let of_family = |list: &[IpAddr]| {
                     list.iter().copied().find(|ip| ip.is_ipv4() == is_v4 && service.has_family_of(*ip))
                 };
-                of_family(&node.external).or_else(|| of_family(&node.internal))
+                let address = of_family(&node.external).or_else(|| of_family(&node.internal))?;
+                Some((address, here == Some(&**node_name)))
             }));
         }
     }
-    let ports = ports(view, name, service);
+    let [elsewhere, here] = [false, true].map(|here| ports(view, name, service, here));
     let ingress: Vec<Value> = addresses
         .into_iter()
-        .map(|ip| {
+        .map(|(ip, is_here)| {
             let mut ingress = json!({ "ip": ip.to_string(), "ipMode": "Proxy" });
-            if let Some(ports) = &ports {
+            if let Some(ports) = if is_here { &here } else { &elsewhere } {
                 ingress["ports"] = ports.clone();
             }
             ingress
@@ -57,9 +63,9 @@ pub(crate) fn load_balancer(
     Some(json!({ "ingress": ingress }))
 }
 
-/// All ports, where one of them has an error: either every port is listed or none.
-fn ports(view: &View, name: &ServiceName, service: &Service) -> Option<Value> {
-    let own = |problem: &&Problem| problem.service == *name;
+/// All ports of one node's entry, where one of them has an error: either every port is listed or none.
+fn ports(view: &View, name: &ServiceName, service: &Service, here: bool) -> Option<Value> {
+    let own = |problem: &&Problem| problem.service == *name && (here || !problem.is_of_one_node());
     let errors: BTreeMap<u16, &'static str> = view
         .problems
         .iter()
@@ -135,8 +141,13 @@ mod tests {
         view
     }
 
+    fn status_of(view: &View) -> Option<Value> {
+        let own = own();
+        load_balancer(view, &web(), Speaker { class: CLASS, own: &own, here: Some("2") })
+    }
+
     fn ips(view: &View) -> Vec<String> {
-        let status = load_balancer(view, &web(), CLASS, &own()).expect("it is ours");
+        let status = status_of(view).expect("it is ours");
         let ingress = status["ingress"].as_array().expect("a list").clone();
         assert!(ingress.iter().all(|it| it["ipMode"] == "Proxy"));
         ingress.iter().map(|it| it["ip"].as_str().expect("an address").to_owned()).collect()
@@ -173,17 +184,17 @@ mod tests {
     fn what_was_written_stays_while_no_instance_is_known_to_be_ready() {
         let mut known = view(&json!({}));
         known.unlisted_slices = 1;
-        assert_eq!(load_balancer(&known, &web(), CLASS, &own()), None);
+        assert_eq!(status_of(&known), None);
         known.unlisted_slices = 0;
         ready_on(&mut known, &own(), &[]);
-        assert_eq!(load_balancer(&known, &web(), CLASS, &own()), None);
+        assert_eq!(status_of(&known), None);
     }
 
     /// A24.
     #[test]
     fn the_status_of_others_is_left_alone() {
         let other = view(&json!({"loadBalancerClass": "example.com/other"}));
-        assert_eq!(load_balancer(&other, &web(), CLASS, &own()), None);
+        assert_eq!(status_of(&other), None);
     }
 
     #[test]
@@ -192,12 +203,25 @@ mod tests {
         let problem =
             |port, reason| Problem { service: web(), port: Some(port), reason, message: String::new() };
         known.problems = Some(vec![problem(80, "PortConflict"), problem(53, "ProtocolNotSupported")]);
-        let status = load_balancer(&known, &web(), CLASS, &own()).expect("it is ours");
+        let status = status_of(&known).expect("it is ours");
         let expected = json!([
             {"port": 80, "protocol": "TCP", "error": "PortConflict"},
             {"port": 53, "protocol": "UDP", "error": "ProtocolNotSupported"},
         ]);
         assert_eq!(status["ingress"][0]["ports"], expected);
+    }
+
+    /// What one node cannot do is said of its own address.
+    #[test]
+    fn an_error_of_one_node_is_said_of_that_node() {
+        let mut known = view(&json!({}));
+        let problem = |reason| Problem { service: web(), port: Some(80), reason, message: String::new() };
+        for reason in ["CannotListen", "PortInUse"] {
+            known.problems = Some(vec![problem(reason)]);
+            let status = status_of(&known).expect("it is ours");
+            assert_eq!(status["ingress"][0], json!({"ip": "10.0.0.1", "ipMode": "Proxy"}));
+            assert_eq!(status["ingress"][1]["ports"][0]["error"], reason);
+        }
     }
 
     #[test]

@@ -97,7 +97,8 @@ impl Candidate {
             Ok(lease) => lease,
             Err(failure) if failure.code == Some(404) => {
                 let body = self.lease(None, &Spec::default());
-                api.ask("POST", &list, Some(("application/json", body)), deed("create")).await?;
+                let made = api.ask("POST", &list, Some(("application/json", body)), deed("create")).await;
+                made.map_err(|failure| self.without_namespace(failure))?;
                 self.renewed = Some(Instant::now());
                 tracing::info!(lease = %format!("{}/{}", self.namespace, self.name), "this instance writes the status of Services");
                 return Ok(());
@@ -118,6 +119,37 @@ impl Candidate {
         self.renewed = Some(Instant::now());
         if step == Step::Take {
             tracing::info!(lease = %format!("{}/{}", self.namespace, self.name), "this instance writes the status of Services");
+        }
+        Ok(())
+    }
+
+    /// Only a namespace that is missing makes a Lease that cannot be made be "not found".
+    fn without_namespace(&self, failure: Failure) -> Failure {
+        if failure.code != Some(404) {
+            return failure;
+        }
+        let message = format!(
+            "the Lease {}/{} cannot be made, because there is no namespace {0:?}: POD_NAMESPACE has to be the namespace \
+             of this pod ({})",
+            self.namespace, self.name, failure.message
+        );
+        Failure { message, code: None, ..failure }
+    }
+
+    /// Gives the Lease back where this instance holds it, so that nobody has to wait until it has run out.
+    pub(crate) async fn release(&mut self, api: &Api) -> Result<(), Failure> {
+        if self.renewed.take().is_none() {
+            return Ok(());
+        }
+        let path = format!("{}/{}", LEASES.path(Some(&self.namespace)), self.name);
+        let deed = |verb| Deed { verb, resource: LEASES.plural, group: LEASES.group };
+        let mut lease = api.ask("GET", &path, None, deed("get")).await?;
+        // What is put has the version of what was got: who has taken it meanwhile keeps it.
+        if lease["spec"]["holderIdentity"] == self.identity.as_str() {
+            lease["spec"]["holderIdentity"] = Value::Null;
+            lease["spec"]["renewTime"] = json!(micro_time());
+            api.ask("PUT", &path, Some(("application/json", lease)), deed("update")).await?;
+            tracing::info!(lease = %format!("{}/{}", self.namespace, self.name), "this instance gave the Lease back");
         }
         Ok(())
     }

@@ -32,6 +32,6 @@ mod writer;
 pub use access::{Access, AccessError};
 pub use plan::{Plan, Problem, Rules, Treatment, WantedListener, plan, treatment};
 pub use source::{Follower, Options, StartError, follow};
-pub use status::{ErrorCause, SourceReport, SourceStatus, WatchReport, WatchState};
+pub use status::{ErrorCause, SourceReport, SourceStatus, WatchReport, WatchState, WriterReport};
 pub use view::{SharedView, View};
 pub use writer::Writing;

@@ -50,6 +50,16 @@ pub struct Problem {
     pub message: String,
 }
 
+/// The reasons that are found on one node and not on all.
+const OF_ONE_NODE: [&str; 2] = ["CannotListen", "PortInUse"];
+
+impl Problem {
+    /// Other instances may well do what this one cannot.
+    pub(crate) fn is_of_one_node(&self) -> bool {
+        OF_ONE_NODE.contains(&self.reason)
+    }
+}
+
 /// What Services ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {

@@ -33,7 +33,7 @@ use crate::{
     status::SourceStatus,
     view::SharedView,
     watch::Watch,
-    writer::{self, Writing},
+    writer::{self, Desk, Writing},
 };
 
 /// What is followed.
@@ -84,6 +84,8 @@ pub struct Follower {
     status: Arc<SourceStatus>,
     zone: watch::Receiver<Option<Arc<str>>>,
     view: SharedView,
+    resign: watch::Sender<bool>,
+    resigned: watch::Receiver<bool>,
     _stop: oneshot::Sender<()>,
 }
 
@@ -98,6 +100,11 @@ impl Follower {
         self.view.clone()
     }
 
+    /// What this instance cannot do for Services, as it was noted last.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.view.look().problems.clone().unwrap_or_default()
+    }
+
     /// Notes what this instance cannot do for Services, so that it is said in their status and in Events.
     pub fn report(&self, problems: Vec<Problem>) {
         self.view.change_rest(|view| {
@@ -106,6 +113,21 @@ impl Follower {
             view.problems = problems;
             is_news
         });
+    }
+
+    /// Writes nothing more to the API server from here on: the process is about to end, and another instance shall not
+    /// have to wait until the Lease has run out.
+    pub fn resign(&self) {
+        self.resign.send_replace(true);
+    }
+
+    /// Waits until nothing is written any more, where that was asked for; no longer than the API server is given to take
+    /// the Lease back.
+    pub async fn resigned(&self) {
+        if *self.resign.borrow() {
+            // An error is the end of the source.
+            let _ = self.resigned.clone().wait_for(|resigned| *resigned).await;
+        }
     }
 
     /// This node's zone, as its label says.
@@ -133,12 +155,23 @@ pub(crate) fn follow_at(
 ) -> Result<Follower, StartError> {
     let status = Arc::new(SourceStatus::default());
     status.lock().origin = options.access.describe();
+    if options.writing.is_some() {
+        // Before anything is known of it there is a writer all the same.
+        status.note_writer(|_| {});
+    }
     let (stop, stopped) = oneshot::channel();
     let (zone_sender, zone) = watch::channel(options.zone.clone());
     let view = SharedView::new(options.scopes().len(), false);
-    let written = view.clone();
+    let (resign, asked_to_resign) = watch::channel(false);
+    let (resigned_sender, resigned) = watch::channel(options.writing.is_none());
+    let shared = Shared {
+        status: Arc::clone(&status),
+        zone: zone_sender,
+        view: view.clone(),
+        resign: asked_to_resign,
+        resigned: resigned_sender,
+    };
     let (begun_sender, begun) = std_mpsc::channel();
-    let told = Arc::clone(&status);
     thread::Builder::new()
         .name("kubernetes".to_owned())
         .spawn(move || {
@@ -156,7 +189,7 @@ pub(crate) fn follow_at(
                     Ok(api) => {
                         let _ = begun_sender.send(Ok(()));
                         tokio::select! {
-                            () = run(options, Arc::new(api), events, pace, told, zone_sender, written) => {}
+                            () = run(options, Arc::new(api), events, pace, shared) => {}
                             // Dropped, which is an error to the channel and the end to this.
                             _ = stopped => {}
                         }
@@ -166,7 +199,16 @@ pub(crate) fn follow_at(
         })
         .map_err(StartError::Thread)?;
     begun.recv().unwrap_or_else(|_| Err(StartError::Thread(io::Error::other("it ended at once"))))?;
-    Ok(Follower { status, zone, view, _stop: stop })
+    Ok(Follower { status, zone, view, resign, resigned, _stop: stop })
+}
+
+/// What the source's thread has in common with its [`Follower`].
+struct Shared {
+    status: Arc<SourceStatus>,
+    zone: watch::Sender<Option<Arc<str>>>,
+    view: SharedView,
+    resign: watch::Receiver<bool>,
+    resigned: watch::Sender<bool>,
 }
 
 async fn run(
@@ -174,10 +216,9 @@ async fn run(
     api: Arc<Api>,
     events: mpsc::Sender<(Event, Instant)>,
     pace: Pace,
-    status: Arc<SourceStatus>,
-    zone: watch::Sender<Option<Arc<str>>>,
-    view: SharedView,
+    shared: Shared,
 ) {
+    let Shared { status, zone, view, resign, resigned } = shared;
     let mut rng = Rng::new(options.seed);
     let mut seed = || Rng::new(rng.next_u64());
     let (node_known, known) = watch::channel(false);
@@ -206,7 +247,9 @@ async fn run(
         watches.spawn_local(watch.run());
     }
     if let Some(writing) = options.writing.clone() {
-        watches.spawn_local(writer::write(Arc::clone(&api), view, writing, pace, seed()));
+        let here = options.node.clone();
+        let desk = Desk { api: Arc::clone(&api), view, status, writing, here, resign, resigned };
+        watches.spawn_local(writer::write(desk, pace, seed()));
     }
     // A watch ends only when nobody listens any more; a panic of one is not to be hidden by the others.
     while let Some(ended) = watches.join_next().await {

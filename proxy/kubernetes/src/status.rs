@@ -116,6 +116,21 @@ pub struct TriggerReport {
     pub clamped: u64,
 }
 
+/// What writes to the API server, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriterReport {
+    /// This instance is the one that writes statuses.
+    pub leads: bool,
+    /// What keeps it from writing, or from finding out whether it may.
+    pub trouble: Option<String>,
+    /// Statuses of Services written so far.
+    pub statuses_total: u64,
+    /// Events written so far.
+    pub events_total: u64,
+    /// Failures by cause, in the order of [`ErrorCause::ALL`].
+    pub errors: [u64; ErrorCause::ALL.len()],
+}
+
 /// The source at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceReport {
@@ -129,6 +144,8 @@ pub struct SourceReport {
     pub last_event: Option<Instant>,
     /// Events sent to the table.
     pub events_total: u64,
+    /// What writes to the API server; `None` where nothing does.
+    pub writer: Option<WriterReport>,
 }
 
 /// The source's report, shared with whoever answers operators. No flow waits for it.
@@ -143,6 +160,11 @@ impl SourceStatus {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, SourceReport> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes something of what writes.
+    pub(crate) fn note_writer(&self, note: impl FnOnce(&mut WriterReport)) {
+        note(self.lock().writer.get_or_insert_default());
     }
 
     /// Adds a watch; its place is the answer.

@@ -7,15 +7,19 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tidegate_core::{Rng, ServiceName};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until, timeout},
+};
 
 use crate::{
     api::{Api, Deed, Failure, Resource},
     backoff::Backoff,
     follow::Pace,
-    ingress::{load_balancer, says},
+    ingress::{Speaker, load_balancer, says},
     leader::{Candidate, RENEW, micro_time},
     plan::Problem,
+    status::SourceStatus,
     view::SharedView,
 };
 
@@ -24,9 +28,6 @@ const EVENTS: Resource = Resource { group: "events.k8s.io", version: "v1", plura
 
 /// How long changes are collected before statuses are written.
 const COLLECT: Duration = Duration::from_millis(500);
-
-/// The reasons that are found on one node and not on all.
-const OF_ONE_NODE: [&str; 2] = ["CannotListen", "PortInUse"];
 
 /// Who writes, and whose status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,49 +42,41 @@ pub struct Writing {
     pub own: ServiceName,
 }
 
-/// Writes for as long as the source runs.
-pub(crate) async fn write(api: Arc<Api>, view: SharedView, writing: Writing, pace: Pace, mut rng: Rng) {
-    let mut changes = view.any_changes();
-    let mut writer = Writer {
-        candidate: Candidate::new(
-            writing.namespace.clone(),
-            writing.own.name().to_owned(),
-            writing.identity.clone(),
-        ),
-        api,
-        view,
-        writing,
-        said: BTreeSet::new(),
-        warned: false,
-    };
-    let mut look = Again::new(pace);
-    let mut round = Again::new(pace);
-    let mut is_due = true;
-    loop {
-        let next = if is_due { look.at.min(round.at) } else { look.at };
-        tokio::select! {
-            () = sleep_until(next) => {}
-            changed = changes.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                sleep(COLLECT).await;
-                changes.mark_unchanged();
-                is_due = true;
-            }
-        }
-        if Instant::now() >= look.at {
-            let led = writer.candidate.leads();
-            let outcome = writer.candidate.look(&writer.api).await;
-            look.after(outcome, RENEW, &mut rng);
-            is_due |= led != writer.candidate.leads();
-        }
-        if is_due && Instant::now() >= round.at {
-            let outcome = writer.round().await;
-            is_due = outcome.is_err();
-            round.after(outcome, Duration::ZERO, &mut rng);
-        }
+/// How long giving the Lease back may take.
+const RELEASE: Duration = Duration::from_secs(2);
+
+/// What a writer works with.
+pub(crate) struct Desk {
+    pub(crate) api: Arc<Api>,
+    pub(crate) view: SharedView,
+    pub(crate) status: Arc<SourceStatus>,
+    pub(crate) writing: Writing,
+    /// The node that this instance runs on.
+    pub(crate) here: Option<Arc<str>>,
+    /// Whether it shall stop.
+    pub(crate) resign: watch::Receiver<bool>,
+    /// That it has stopped.
+    pub(crate) resigned: watch::Sender<bool>,
+}
+
+/// Writes until it is asked to stop or the source ends; then another instance may.
+pub(crate) async fn write(desk: Desk, pace: Pace, mut rng: Rng) {
+    let Desk { api, view, status, writing, here, mut resign, resigned } = desk;
+    let (namespace, name) = (writing.namespace.clone(), writing.own.name().to_owned());
+    let candidate = Candidate::new(namespace, name, writing.identity.clone());
+    let mut writer =
+        Writer { candidate, api, view, status, writing, here, said: BTreeSet::new(), warned: false };
+    tokio::select! {
+        () = writer.work(pace, &mut rng) => {}
+        // That nobody can ask any more is as good.
+        _ = resign.wait_for(|resign| *resign) => {}
     }
+    let released = timeout(RELEASE, writer.candidate.release(&writer.api)).await;
+    if let Ok(Err(failure)) = released {
+        tracing::debug!("the Lease was not given back and will run out: {}", failure.message);
+    }
+    writer.status.note_writer(|report| report.leads = false);
+    resigned.send_replace(true);
 }
 
 /// When something is to be done again.
@@ -100,7 +93,7 @@ impl Again {
     }
 
     /// After it was done: in `pause`, or, where it failed, after a growing wait. The same failure is said once.
-    fn after(&mut self, outcome: Result<(), Failure>, pause: Duration, rng: &mut Rng) {
+    fn after(&mut self, outcome: Result<(), Failure>, pause: Duration, rng: &mut Rng, status: &SourceStatus) {
         let wait = match outcome {
             Ok(()) => {
                 self.backoff.reset();
@@ -109,6 +102,7 @@ impl Again {
             }
             Err(failure) => {
                 let wait = self.backoff.next(failure.retry_after, rng);
+                status.note_writer(|report| report.errors[failure.cause as usize] += 1);
                 if self.last.as_ref() != Some(&failure.message) {
                     let cause = failure.cause.word();
                     tracing::warn!(cause, ?wait, "writing to the API server: {}", failure.message);
@@ -124,7 +118,10 @@ impl Again {
 struct Writer {
     api: Arc<Api>,
     view: SharedView,
+    status: Arc<SourceStatus>,
     writing: Writing,
+    /// The node that this instance runs on.
+    here: Option<Arc<str>>,
     candidate: Candidate,
     /// Problems that were said in an Event.
     said: BTreeSet<Problem>,
@@ -136,6 +133,43 @@ struct Writer {
 type Due = (ServiceName, Value);
 
 impl Writer {
+    /// Looks at the Lease again and again, and writes what is due.
+    async fn work(&mut self, pace: Pace, rng: &mut Rng) {
+        let mut changes = self.view.any_changes();
+        let mut look = Again::new(pace);
+        let mut round = Again::new(pace);
+        let mut is_due = true;
+        loop {
+            let next = if is_due { look.at.min(round.at) } else { look.at };
+            tokio::select! {
+                () = sleep_until(next) => {}
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    sleep(COLLECT).await;
+                    changes.mark_unchanged();
+                    is_due = true;
+                }
+            }
+            if Instant::now() >= look.at {
+                let led = self.candidate.leads();
+                let outcome = self.candidate.look(&self.api).await;
+                look.after(outcome, RENEW, rng, &self.status);
+                is_due |= led != self.candidate.leads();
+            }
+            if is_due && Instant::now() >= round.at {
+                let outcome = self.round().await;
+                is_due = outcome.is_err();
+                round.after(outcome, Duration::ZERO, rng, &self.status);
+            }
+            self.status.note_writer(|report| {
+                report.leads = self.candidate.leads();
+                report.trouble = look.last.clone().or_else(|| round.last.clone());
+            });
+        }
+    }
+
     /// Writes what is due.
     async fn round(&mut self) -> Result<(), Failure> {
         let leads = self.candidate.leads();
@@ -163,6 +197,7 @@ impl Writer {
         };
         self.said.retain(|problem| problems.contains(problem));
         let Writing { class, own, .. } = &self.writing;
+        let speaker = Speaker { class, own, here: self.here.as_deref() };
         let mut due = Vec::new();
         let is_blind = view.unlisted_slices == 0 && view.ready_nodes(own).is_empty();
         if leads && is_blind && !self.warned {
@@ -175,15 +210,14 @@ impl Writer {
         self.warned = leads && is_blind;
         if leads {
             for (name, service) in &view.services {
-                let Some(wanted) = load_balancer(&view, name, class, own) else { continue };
+                let Some(wanted) = load_balancer(&view, name, speaker) else { continue };
                 if !says(&service.status, &wanted) {
                     due.push((name.clone(), wanted));
                 }
             }
         }
-        let is_due = |problem: &&Problem| {
-            (leads || OF_ONE_NODE.contains(&problem.reason)) && !self.said.contains(*problem)
-        };
+        let is_due =
+            |problem: &&Problem| (leads || problem.is_of_one_node()) && !self.said.contains(*problem);
         let uid = |problem: &Problem| Some(Arc::clone(&view.services.get(&problem.service)?.uid));
         let problems = problems.iter().filter(is_due).filter_map(|it| Some((it.clone(), uid(it)?))).collect();
         (due, problems)
@@ -196,6 +230,7 @@ impl Writer {
         match self.api.ask("PATCH", &path, Some(("application/merge-patch+json", body)), deed).await {
             Ok(_) => {
                 tracing::info!(%service, %status, "wrote the status of a Service");
+                self.status.note_writer(|report| report.statuses_total += 1);
                 Ok(())
             }
             // Deleted meanwhile, or changed: the watch will say.
@@ -225,8 +260,13 @@ impl Writer {
         let path = EVENTS.path(Some(service.namespace()));
         let deed = Deed { verb: "create", resource: EVENTS.plural, group: EVENTS.group };
         match self.api.ask("POST", &path, Some(("application/json", body)), deed).await {
-            Err(failure) if !matches!(failure.code, Some(404 | 409 | 422)) => Err(failure),
-            _ => Ok(()),
+            // The Service or its namespace has gone.
+            Err(failure) if matches!(failure.code, Some(404 | 409 | 422)) => Ok(()),
+            Err(failure) => Err(failure),
+            Ok(_) => {
+                self.status.note_writer(|report| report.events_total += 1);
+                Ok(())
+            }
         }
     }
 }

@@ -159,6 +159,9 @@ pub(crate) enum Output {
 pub(crate) struct Endpoints {
     /// Only those of this service (namespace/name).
     pub(crate) service: Option<String>,
+    /// Show where each fact came from: slice and generation, pod, node, zone, since when.
+    #[arg(long)]
+    pub(crate) sources: bool,
     #[command(flatten)]
     pub(crate) asking: Asking,
 }

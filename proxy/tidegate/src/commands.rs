@@ -20,6 +20,9 @@ pub(crate) fn endpoints(options: &cli::Endpoints) -> anyhow::Result<ExitCode> {
     let path = with_query("/v1/endpoints", &[("service", options.service.as_deref())]);
     let client = AdminClient::new(&options.asking)?;
     let endpoints: api::Endpoints = client.get(&path)?;
+    if options.sources {
+        return show(options.asking.output, &endpoints, tables::sources);
+    }
     let is_draining =
         |endpoint: &api::Endpoint| endpoint.drain.as_ref().is_some_and(|it| it.drained.is_none());
     // Only where something drains is there more to know, and nothing else needs to wait for it.

@@ -238,6 +238,7 @@ impl Proxy {
                     );
                     let _ = ready_sender.send(shared.clone());
                     let ended = controller.run().await;
+                    shared.source.resigned().await;
                     // Until here the source is followed, the file watched and the admin API answered.
                     admin.close();
                     shared.audit.finish().await;

@@ -18,6 +18,7 @@ pub(crate) fn follow(shared: &Shared, reloads: bool) -> anyhow::Result<()> {
         drop(watch(SignalKind::hangup())?);
     }
     let handle = shared.handle.clone();
+    let source = shared.source.clone();
     let is_main = Arc::clone(&shared.is_main);
     tokio::spawn(async move {
         let mut asked = 0;
@@ -34,6 +35,7 @@ pub(crate) fn follow(shared: &Shared, reloads: bool) -> anyhow::Result<()> {
                 }
                 _ => tracing::warn!(signal = name, "ending at once"),
             }
+            source.resign();
             handle.shutdown();
         }
     });

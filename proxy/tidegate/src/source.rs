@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidegate_admin::{SourceReport, TriggerDelay, WatchReport};
+use tidegate_admin::{ServiceProblem, SourceReport, TriggerDelay, WatchReport, WriterReport};
 use tidegate_config::{Configuration, Kubernetes};
 use tidegate_core::{Event, ServiceName};
 use tidegate_files::DirectoryState;
-use tidegate_kubernetes::{Access, ErrorCause, Options, WatchState, Writing};
+use tidegate_kubernetes::{Access, ErrorCause, Options, Problem, WatchState, Writing};
 use tokio::sync::mpsc;
 
 use crate::overrides::Overrides;
@@ -72,12 +72,28 @@ impl Source {
         }
     }
 
+    /// Writes nothing more: the process is about to end, and another instance may begin at once.
+    pub(crate) fn resign(&self) {
+        if let Self::Kubernetes(follower) = self {
+            follower.resign();
+        }
+    }
+
+    /// Waits until nothing is written any more, where that was asked for; a few seconds at most.
+    pub(crate) async fn resigned(&self) {
+        if let Self::Kubernetes(follower) = self {
+            follower.resigned().await;
+        }
+    }
+
     /// What it says of itself, in the admin API's terms.
     pub(crate) fn report(&self) -> Option<SourceReport> {
         match self {
             Self::None => None,
             Self::Files(follower) => Some(of_files(&follower.status().report())),
-            Self::Kubernetes(follower) => Some(of_kubernetes(&follower.status().report())),
+            Self::Kubernetes(follower) => {
+                Some(of_kubernetes(&follower.status().report(), follower.problems()))
+            }
         }
     }
 }
@@ -120,10 +136,12 @@ fn of_files(report: &tidegate_files::SourceReport) -> SourceReport {
         invalid_total: report.invalid_total,
         watches: Vec::new(),
         trigger_delay: None,
+        problems: Vec::new(),
+        writer: None,
     }
 }
 
-fn of_kubernetes(report: &tidegate_kubernetes::SourceReport) -> SourceReport {
+fn of_kubernetes(report: &tidegate_kubernetes::SourceReport, problems: Vec<Problem>) -> SourceReport {
     let watches: Vec<WatchReport> = report.watches.iter().map(watch).collect();
     let slices = report.watches.iter().filter(|watch| watch.resource.starts_with("endpointslices"));
     SourceReport {
@@ -145,6 +163,23 @@ fn of_kubernetes(report: &tidegate_kubernetes::SourceReport) -> SourceReport {
             count: report.trigger_to_arrival.count,
             sum: report.trigger_to_arrival.sum,
         }),
+        problems: problems.into_iter().map(problem).collect(),
+        writer: report.writer.as_ref().map(writer),
+    }
+}
+
+fn problem(Problem { service, port, reason, message }: Problem) -> ServiceProblem {
+    ServiceProblem { service: service.to_string(), port, reason, message }
+}
+
+fn writer(report: &tidegate_kubernetes::WriterReport) -> WriterReport {
+    let errors = ErrorCause::ALL.iter().map(|cause| cause.word()).zip(report.errors);
+    WriterReport {
+        leads: report.leads,
+        trouble: report.trouble.clone(),
+        statuses: report.statuses_total,
+        events: report.events_total,
+        errors: errors.collect(),
     }
 }
 

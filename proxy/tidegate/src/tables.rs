@@ -48,6 +48,23 @@ pub(crate) fn status(status: &api::Status) -> String {
                 let _ = writeln!(text, "watch {} trouble: {trouble}", watch.resource);
             }
         }
+        if let Some(writer) = &source.writer {
+            let leads =
+                if writer.leads { "this instance writes" } else { "another instance writes, or none" };
+            let _ = writeln!(
+                text,
+                "status of Services: {leads}; {} statuses, {} events, {} errors",
+                writer.statuses, writer.events, writer.errors
+            );
+            if let Some(trouble) = &writer.trouble {
+                let _ = writeln!(text, "status of Services trouble: {trouble}");
+            }
+        }
+        for problem in &source.problems {
+            let port = problem.port.map_or_else(String::new, |port| format!(" port {port}"));
+            let _ =
+                writeln!(text, "service {}{port}: {}: {}", problem.service, problem.reason, problem.message);
+        }
         if let Some(trouble) = source.trouble.as_ref().filter(|_| source.watches.is_empty()) {
             let _ = writeln!(text, "source trouble: {trouble}");
         }
@@ -92,18 +109,6 @@ pub(crate) fn status(status: &api::Status) -> String {
 /// The endpoints.
 pub(crate) fn endpoints(answer: &api::Endpoints, drains: Option<&api::Drains>) -> String {
     let rows = answer.endpoints.iter().map(|endpoint| {
-        let conditions = endpoint.conditions.as_ref().map_or_else(
-            || "gone".to_owned(),
-            |conditions| {
-                let words = [
-                    (conditions.ready, "ready"),
-                    (conditions.serving, "serving"),
-                    (conditions.terminating, "terminating"),
-                ];
-                let words: Vec<_> = words.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
-                if words.is_empty() { "not ready".to_owned() } else { words.join(",") }
-            },
-        );
         let drain = endpoint.drain.as_ref().map_or_else(String::new, |drain| {
             let left = match &drain.drained {
                 Some(_) => "drained".to_owned(),
@@ -129,7 +134,7 @@ pub(crate) fn endpoints(answer: &api::Endpoints, drains: Option<&api::Drains>) -
             endpoint.service.clone(),
             endpoint.endpoint.clone(),
             endpoint.pod.clone().unwrap_or_default(),
-            conditions,
+            conditions(endpoint),
             if endpoint.eligible { "yes" } else { "no" }.to_owned(),
             endpoint.admin_state.state.clone(),
             endpoint.flows.to_string(),
@@ -137,6 +142,37 @@ pub(crate) fn endpoints(answer: &api::Endpoints, drains: Option<&api::Drains>) -
         ]
     });
     table(&["SERVICE", "ENDPOINT", "POD", "CONDITIONS", "NEW FLOWS", "ADMIN", "FLOWS", "DRAIN"], rows)
+}
+
+/// Where what is known of the endpoints comes from.
+pub(crate) fn sources(answer: &api::Endpoints) -> String {
+    let rows = answer.endpoints.iter().map(|endpoint| {
+        let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        vec![
+            endpoint.service.clone(),
+            endpoint.endpoint.clone(),
+            word(&endpoint.pod),
+            word(&endpoint.node),
+            word(&endpoint.zone),
+            word(&endpoint.slice),
+            word(&endpoint.slice_generation.map(|generation| generation.to_string())),
+            conditions(endpoint),
+            endpoint.since.clone(),
+        ]
+    });
+    let header = ["SERVICE", "ENDPOINT", "POD", "NODE", "ZONE", "SLICE", "GENERATION", "CONDITIONS", "SINCE"];
+    table(&header, rows)
+}
+
+fn conditions(endpoint: &api::Endpoint) -> String {
+    let Some(conditions) = &endpoint.conditions else { return "gone".to_owned() };
+    let words = [
+        (conditions.ready, "ready"),
+        (conditions.serving, "serving"),
+        (conditions.terminating, "terminating"),
+    ];
+    let words: Vec<_> = words.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
+    if words.is_empty() { "not ready".to_owned() } else { words.join(",") }
 }
 
 /// What is to be expected of a drain, in a few words; empty where nothing is known.

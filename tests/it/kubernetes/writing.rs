@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use tidegate_tests::{
-    apiserver::{ApiServer, Call, LEASES, NEW_EVENTS, SERVICES, Verb},
+    apiserver::{ApiServer, Call, LEASES, NAMESPACES, NEW_EVENTS, SERVICES, Verb},
+    rights::Rights,
     support::{Endpoint, Proxy, Slice, until},
 };
 
@@ -127,6 +128,16 @@ fn of_two_services_with_one_port_the_older_keeps_it() {
     ]);
     until("the status says which port is not served", || ports(&ingress(&api, "late")) == with_error);
     assert!(ports(&ingress(&api, "web")).is_null(), "{}", ingress(&api, "web"));
+    let problems = proxy.status().source.expect("a source").problems;
+    let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+    assert_eq!(
+        (problem.service.as_str(), problem.port, problem.reason.as_str()),
+        ("default/late", Some(PORT), "PortConflict")
+    );
+    assert_eq!(proxy.metrics().sum("tidegate_service_problems", &[("reason", "PortConflict")]), 1);
+    let shown = proxy.command(&["status"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains(&format!("service default/late port {PORT}: PortConflict: ")), "{shown}");
     until("an Event says it", || {
         api.objects(NEW_EVENTS).iter().any(|event| {
             event["reason"] == "PortConflict"
@@ -142,6 +153,8 @@ fn of_two_services_with_one_port_the_older_keeps_it() {
         ports(&ingress).is_null() && ingress[0]["ip"] == "192.0.2.1"
     });
     assert_eq!(api.objects(NEW_EVENTS).iter().filter(|event| event["reason"] == "PortConflict").count(), 1);
+    let missing = Rights::of_the_deployment().missing(&api.calls());
+    assert!(missing.is_empty(), "deploy/kubernetes/rbac.yaml does not grant:\n{missing:#?}");
 }
 
 fn greeting_is(address: SocketAddr, endpoint: &Endpoint) -> bool {
@@ -176,6 +189,62 @@ fn one_instance_writes_and_another_takes_over() {
     assert_eq!(status_writes(&api).len(), 3);
     let lease = api.get(LEASES, SYSTEM, "tidegate").unwrap();
     assert_eq!(lease["spec"]["leaseTransitions"], 1);
+}
+
+/// The instance that writes gives the Lease back when it is told to end: another one takes over at its next look, and does
+/// not wait until the Lease has run out. Its flows may take their time meanwhile.
+#[test]
+fn lease_is_given_back_at_the_end() {
+    let endpoint = Endpoint::greeting();
+    let api = control_plane(&endpoint);
+    let address = own_address(PORT);
+    let first = instance(&api, address, "tidegate-a");
+    until("the first one leads", || holder(&api).as_deref() == Some("tidegate-a"));
+    wait_for_listener(&first, address);
+    let mut flow = tidegate_tests::support::Connection::open(address);
+    flow.greeting();
+    first.terminate();
+    api.wait_for_call("the Lease is given back", |call| {
+        call.is(Verb::Update, LEASES) && call.body["spec"]["holderIdentity"].is_null()
+    });
+    flow.exchange(b"still here");
+    assert!(first.is_running());
+    let _second = instance(&api, own_address(PORT), "tidegate-b");
+    until("the second one leads", || holder(&api).as_deref() == Some("tidegate-b"));
+    let lease = api.get(LEASES, SYSTEM, "tidegate").unwrap();
+    assert_eq!(lease["spec"]["leaseTransitions"], 1);
+    drop(flow);
+    assert!(first.wait_for_end().status.success());
+}
+
+/// What keeps an instance from the Lease is said where operators look: in the log, in the status and in the metrics.
+#[test]
+fn what_keeps_from_the_lease_is_said() {
+    use tidegate_tests::apiserver::{Calls, Fault};
+    let endpoint = Endpoint::greeting();
+    let api = control_plane(&endpoint);
+    api.fail_always(Calls::about(LEASES), Fault::Refuse(403));
+    let proxy = instance(&api, own_address(PORT), "tidegate-a");
+    let writer = || proxy.status().source.expect("a source").writer.expect("it would write");
+    let trouble = |words: &str| {
+        until(&format!("the status says {words}"), || writer().trouble.is_some_and(|it| it.contains(words)));
+        proxy.wait_for_log(words);
+    };
+    trouble("give the verb `get` on `leases` of coordination.k8s.io by RBAC");
+    assert!(!writer().leads);
+    assert!(proxy.metrics().sum("tidegate_writer_errors_total", &[("cause", "forbidden")]) > 0);
+    assert_eq!(proxy.metrics().total("tidegate_writer_leads"), 0);
+    let shown = proxy.command(&["status"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("status of Services trouble: may not get leases"), "{shown}");
+
+    api.heal();
+    api.remove(NAMESPACES, "", SYSTEM);
+    trouble("POD_NAMESPACE has to be the namespace of this pod");
+    api.put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}));
+    until("it leads as soon as it can", || writer().leads);
+    assert_eq!(writer().trouble, None);
+    until("a scrape says so", || proxy.metrics().total("tidegate_writer_leads") == 1);
 }
 
 /// An instance that may not write (no rights) serves all the same, and says what is missing.

@@ -77,6 +77,10 @@ metrics! {
     WATCH_UNREADABLE: Counter "tidegate_watch_unreadable_total" ["resource"] "Objects that could not be read and were left out";
     WATCH_OBJECTS: Gauge "tidegate_watch_objects" ["resource"] "Objects that are known";
     WATCH_CONTACT_AGE: Gauge "tidegate_watch_contact_age_seconds" ["resource"] "Time since the API server was last heard on a watch; it sends something about once a minute";
+    WRITER_LEADS: Gauge "tidegate_writer_leads" [] "1 where this instance is the one that writes the status of Services; one of all should be";
+    WRITER_WRITES: Counter "tidegate_writer_writes_total" ["what"] "Statuses of Services and Events written to the API server";
+    WRITER_ERRORS: Counter "tidegate_writer_errors_total" ["cause"] "Requests of the writer that failed, those for the Lease included";
+    SERVICE_PROBLEMS: Gauge "tidegate_service_problems" ["reason"] "What Services ask for and this instance cannot do; tidegate status names them";
     TRIGGER_DELAY: Counter "tidegate_trigger_delay_seconds_total" [] "From last-change-trigger-time of a slice to its arrival, all together; whole seconds by the API server's clock, at least 0 each";
     TRIGGER_DELAYS: Counter "tidegate_trigger_delays_total" [] "How many durations tidegate_trigger_delay_seconds_total is the sum of";
     CONFIG_RELOADS: Counter "tidegate_config_reloads_total" ["result"] "Reloads of the configuration, applied or refused";

@@ -48,12 +48,8 @@ pub(crate) struct Scrape {
 const STATES: [&str; 5] = ["ready", "not_ready", "draining", "drained", "gone"];
 
 /// The event kinds that come from a source.
-const SLICE_EVENTS: [EventKind; 4] = [
-    EventKind::SlicesListed,
-    EventKind::SlicesChanged,
-    EventKind::SliceApplied,
-    EventKind::SliceDeleted,
-];
+const SLICE_EVENTS: [EventKind; 4] =
+    [EventKind::SlicesListed, EventKind::SlicesChanged, EventKind::SliceApplied, EventKind::SliceDeleted];
 
 impl Scrape {
     pub(crate) fn new(state: &AdminState, status: Option<Status>, services: Option<ServicesAnswer>) -> Self {
@@ -271,6 +267,20 @@ impl Scrape {
             .zip(&self.contact_ages)
             .filter_map(|(watch, age)| Some((vec![watch.resource()], Number::Real(seconds((*age)?)))));
         out.many(&names::WATCH_CONTACT_AGE, ages.collect())?;
+        if let Some(writer) = &source.writer {
+            out.one(&names::WRITER_LEADS, Number::Whole(writer.leads.into()))?;
+            let writes = [("status", writer.statuses), ("event", writer.events)];
+            let writes = writes.map(|(what, count)| (vec![what], Number::Whole(count)));
+            out.many(&names::WRITER_WRITES, writes.into())?;
+            let errors = writer.errors.iter().map(|(cause, count)| (vec![*cause], Number::Whole(*count)));
+            out.many(&names::WRITER_ERRORS, errors.collect())?;
+            let mut problems = BTreeMap::<&str, u64>::new();
+            for problem in &source.problems {
+                *problems.entry(problem.reason).or_default() += 1;
+            }
+            let problems = problems.into_iter().map(|(reason, count)| (vec![reason], Number::Whole(count)));
+            out.many(&names::SERVICE_PROBLEMS, problems.collect())?;
+        }
         if let Some(delay) = source.trigger_delay {
             out.one(&names::TRIGGER_DELAY, Number::Real(seconds(delay.sum)))?;
             out.one(&names::TRIGGER_DELAYS, Number::Whole(delay.count))?;

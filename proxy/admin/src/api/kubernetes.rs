@@ -1,0 +1,33 @@
+//! What the admin API says of Services of an API server.
+
+use serde::{Deserialize, Serialize};
+
+/// Something that a Service asks for and this instance cannot do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceProblem {
+    /// Which Service, as namespace/name.
+    pub service: String,
+    /// Which of its ports; absent for the Service as a whole.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// In one word, as in the Service's Events.
+    pub reason: String,
+    /// In a sentence.
+    pub message: String,
+}
+
+/// What writes the status of Services.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    /// This instance is the one that does; otherwise another one should.
+    pub leads: bool,
+    /// What keeps it from writing, or from finding out whether it may; absent where nothing does.
+    #[serde(default)]
+    pub trouble: Option<String>,
+    /// Statuses written so far.
+    pub statuses: u64,
+    /// Events written so far.
+    pub events: u64,
+    /// Failures so far.
+    pub errors: u64,
+}

@@ -121,9 +121,16 @@ fn scrapers_see_metrics_and_probes_alone() {
     let log = proxy.log();
     let line = log.lines().find(|line| line.contains("metrics listening")).unwrap();
     let address = line.rsplit_once("address=").unwrap().1;
-    for (path, status) in
-        [("/metrics", 200), ("/livez", 200), ("/readyz", 200), ("/v1/status", 404), ("/v1/flows", 404)]
-    {
+    for (path, status) in [
+        ("/metrics", 200),
+        ("/livez", 200),
+        ("/readyz", 200),
+        // Nobody says which node this is, so that nothing is local.
+        ("/healthz/services/default/web", 503),
+        ("/healthz/services/default/other", 404),
+        ("/v1/status", 404),
+        ("/v1/flows", 404),
+    ] {
         let request = format!("GET {path} HTTP/1.1\r\nhost: any.example\r\nconnection: close\r\n\r\n");
         assert_eq!(ask(address, request.as_bytes()).map(|answer| answer.status), Some(status), "{path}");
     }

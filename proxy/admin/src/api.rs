@@ -10,7 +10,7 @@ mod plan;
 use serde::{Deserialize, Serialize};
 
 pub use drains::{DrainCause, DrainProgress, Drains, EndsBetween};
-pub use kubernetes::{ServiceProblem, Writer};
+pub use kubernetes::{HealthOf, ServiceHealth, ServiceProblem, Writer};
 pub use plan::{EndpointPlan, LoadAfter, Plan, ServicePlan};
 
 /// `GET /v1/status`: the process as a whole.

@@ -37,6 +37,7 @@ pub(crate) fn operators(state: AdminState, access: Access) -> Router {
         .route("/dashboard.svg", get(dashboard::picture))
         .route("/livez", get(probe::livez))
         .route("/readyz", get(probe::readyz))
+        .route("/healthz/services/{namespace}/{name}", get(probe::service))
         .route("/metrics", get(metrics::render))
         .route("/v1/status", get(view::status))
         .route("/v1/endpoints", get(view::endpoints))
@@ -60,6 +61,7 @@ pub(crate) fn scrapers(state: AdminState) -> Router {
     let router = Router::new()
         .route("/livez", get(probe::livez))
         .route("/readyz", get(probe::readyz))
+        .route("/healthz/services/{namespace}/{name}", get(probe::service))
         .route("/metrics", get(metrics::render))
         .with_state(state);
     finish(router)

@@ -227,17 +227,25 @@ fn local_policy_stays_on_the_node() {
         slice["endpoints"][1]["nodeName"] = json!("node-2");
         api.put(&slice);
     };
+    let health = || {
+        let answer = proxy.get("/healthz/services/default/web");
+        let said: Value = serde_json::from_str(&answer.body).expect("JSON");
+        (answer.status, said["localEndpoints"].as_u64())
+    };
     publish(SliceEndpoint::ready);
     proxy.wait_for_eligible_to_be([&endpoints[0]]);
+    assert_eq!(health(), (200, Some(1)));
     let mut flow = Connection::open(at);
     assert_eq!(flow.greeting(), endpoints[0].address());
     publish(SliceEndpoint::terminating);
     proxy.wait_for_eligible(0);
     Connection::expect_refused(Connection::try_open(at));
     flow.exchange(b"still here");
+    assert_eq!(health(), (503, Some(0)));
     let annotations = json!({"tidegate.io/whenNoneReady": "servingTerminating"});
     api.edit(SERVICES, "default", "web", |web| web["metadata"]["annotations"] = annotations);
     proxy.wait_for_eligible_to_be([&endpoints[0]]);
+    assert_eq!(health(), (503, Some(0)), "a load balancer in front is to send clients elsewhere");
     expect_served(at, &endpoints[0]);
 }
 

@@ -31,3 +31,27 @@ pub struct Writer {
     /// Failures so far.
     pub errors: u64,
 }
+
+/// `GET /healthz/services/NAMESPACE/NAME`, as kube-proxy answers it: 200 where there are local endpoints and the proxy is
+/// ready, 503 otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceHealth {
+    /// Which Service.
+    pub service: HealthOf,
+    /// Its endpoints on this node that take new flows because they are ready; of several ports, those of the port that
+    /// has most.
+    pub local_endpoints: usize,
+    /// The proxy itself takes new clients.
+    #[serde(rename = "serviceProxyHealthy")]
+    pub proxy_healthy: bool,
+}
+
+/// A Service by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthOf {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}

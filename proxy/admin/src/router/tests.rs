@@ -29,6 +29,37 @@ async fn unknown_paths_and_wrong_methods_are_json() {
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
 }
 
+/// A23.
+#[tokio::test(start_paused = true)]
+async fn a_services_health_is_its_local_ready_endpoints() {
+    let rig = Rig::start(false).await;
+    let path = "/healthz/services/default/web";
+    let answer = rig.get(path).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "nobody said which node this is");
+    rig.event(Event::NodeIs { name: Some("node-a".into()), zone: None }).await;
+    let answer = rig.get(path).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let expected =
+        r#"{"service":{"namespace":"default","name":"web"},"localEndpoints":2,"serviceProxyHealthy":true}"#;
+    assert_eq!(answer.text, expected);
+    let mut leaving = slice(&[("10.0.0.1", "web-0")]);
+    leaving.endpoints[0].conditions = Conditions::from_api(Some(false), Some(true), Some(true));
+    rig.event(Event::SliceApplied(leaving)).await;
+    let answer = rig.get(path).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.text.contains("\"localEndpoints\":0"), "{}", answer.text);
+    assert_eq!(rig.get("/healthz/services/default/other").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_is_not_healthy_where_the_proxy_is_not() {
+    let rig = Rig::start(true).await;
+    rig.event(Event::NodeIs { name: Some("node-a".into()), zone: None }).await;
+    let answer = rig.get("/healthz/services/default/web").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.text.contains("\"localEndpoints\":2,\"serviceProxyHealthy\":false"), "{}", answer.text);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_change_is_declared_as_json() {
     let rig = Rig::start(false).await;

@@ -24,7 +24,12 @@ pub(super) struct Place {
 impl Place {
     /// Whether the service may use the endpoint at all: traffic policy Local means this node's.
     pub(super) fn admits(&self, entry: &Entry, local_only: bool) -> bool {
-        !local_only || (self.node.is_some() && entry.facts.node() == self.node.as_ref())
+        !local_only || self.has(entry)
+    }
+
+    /// Whether the endpoint is on this node.
+    pub(super) fn has(&self, entry: &Entry) -> bool {
+        self.node.is_some() && entry.facts.node() == self.node.as_ref()
     }
 
     /// Closes what is on a node that is going away, where there is another endpoint of its family to go to (A25).

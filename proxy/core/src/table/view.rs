@@ -4,7 +4,7 @@ use alloc::{string::String, sync::Arc, vec::Vec};
 
 use super::{Table, entry::Entry, service::Service};
 use crate::{
-    admission::Tier,
+    admission::{AdmissionMode, Tier},
     conditions::Conditions,
     endpoint::{AdminState, Endpoint, OperatorRequest},
     name::{ServicePort, SliceName},
@@ -25,6 +25,8 @@ pub struct ServiceView {
     pub configured: bool,
     /// How many of its endpoints new flows may go to.
     pub eligible: usize,
+    /// How many of its endpoints are on this node and take new flows because they are ready.
+    pub local: usize,
     /// The eligible ones are serving and terminating, because none is ready.
     pub last_resort: bool,
     /// Its endpoints, by address, the present ones first.
@@ -104,6 +106,11 @@ impl Table {
             settings: Arc::clone(&service.settings),
             configured: service.configured,
             eligible: published.map_or(0, ServiceSnapshot::eligible),
+            local: service
+                .present
+                .values()
+                .filter(|entry| entry.mode == AdmissionMode::Open && self.place.has(entry))
+                .count(),
             last_resort: published.is_some_and(|published| published.tier() == Tier::LastResort),
             endpoints,
         }

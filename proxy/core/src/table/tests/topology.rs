@@ -223,6 +223,31 @@ fn local_means_this_node() {
     assert_eq!(world.eligible(), [""; 0]);
 }
 
+/// A23: what a health check is told: the ready endpoints of this node, those that only terminate left out, and whoever an
+/// operator drains.
+#[test]
+fn local_endpoints_are_counted_while_they_are_ready() {
+    let local = |world: &World| world.table.services()[0].local;
+    let said = |conditions| {
+        let here = SliceEndpoint { conditions, ..on("n1", "p1", "10.0.0.1") };
+        vec![here, on("n1", "p2", "10.0.0.2"), on("n2", "p3", "10.0.0.3")]
+    };
+    let settings =
+        ServiceSettings { when_none_ready: WhenNoneReady::ServingTerminating, ..ServiceSettings::default() };
+    let mut world = World::with(settings, vec![slice("a", said(READY))]);
+    assert_eq!(local(&world), 0, "it is not known which node this is");
+    at(&mut world, Some("n1"), None);
+    assert_eq!(local(&world), 2);
+    world.apply(slice("a", said(LEAVING)));
+    assert_eq!(local(&world), 1);
+    world.apply(slice("a", said(LEAVING)[..1].to_vec()));
+    assert_eq!(
+        (local(&world), world.eligible().len()),
+        (0, 1),
+        "the last resort is nothing to send clients for"
+    );
+}
+
 /// A23: none ready here, one serving and terminating here.
 #[test]
 fn the_last_resort_of_local_is_local() {

@@ -3,6 +3,7 @@
 mod facts;
 mod failures;
 mod flows;
+mod limits;
 mod load;
 mod pods;
 mod upgrade;

@@ -283,7 +283,8 @@ impl Controller {
             };
             let pod_uid = flow.pod_uid.as_deref().map(Arc::from);
             let identity = EndpointIdentity { pod_uid, address: flow.endpoint_address };
-            let permit = self.table.pin(&port, identity, self.clock.now());
+            let is_connected = flow.endpoint.is_some();
+            let permit = is_connected.then(|| self.table.pin(&port, identity, self.clock.now()));
             let own = self.listeners.iter().find(|listening| *listening.spec.name == *flow.listener);
             // A listener that this process does not have: the flow is counted under its name and service all the same.
             let listener = own.map_or_else(

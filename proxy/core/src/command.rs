@@ -127,12 +127,12 @@ pub enum WorkerCommand<Socket, Frozen> {
         /// At most so many.
         limit: usize,
     },
-    /// Take over a frozen flow and go on with it, pinned to this endpoint.
+    /// Take over a frozen flow and go on with it, pinned to its endpoint. One that was not connected yet gets one.
     Adopt {
         /// The flow.
         flow: Frozen,
-        /// It is counted at the endpoint that it stays pinned to.
-        permit: Permit,
+        /// It is counted at the endpoint that it stays pinned to; none for a flow that has none yet.
+        permit: Option<Permit>,
         /// The listener that it counts for.
         listener: ListenerSpec,
     },

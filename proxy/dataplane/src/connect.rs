@@ -25,6 +25,20 @@ pub(crate) struct Connected {
     pub(crate) settings: Arc<ServiceSettings>,
 }
 
+/// Why a flow is not connected.
+pub(crate) enum NotConnected {
+    /// It ends so.
+    Over(Termination),
+    /// It is to go on elsewhere.
+    Frozen,
+}
+
+impl From<Termination> for NotConnected {
+    fn from(termination: Termination) -> Self {
+        Self::Over(termination)
+    }
+}
+
 /// What a pick gives: the right to be counted at an endpoint, and the settings of its service.
 pub(crate) type Picked = (Permit, Arc<ServiceSettings>);
 
@@ -89,7 +103,7 @@ pub(crate) async fn pick_settled(
 }
 
 /// Connects to the endpoint that was picked, or to another one where that fails.
-pub(crate) async fn connect(worker: &Worker, flow: &Flow, picked: Picked) -> Result<Connected, Termination> {
+pub(crate) async fn connect(worker: &Worker, flow: &Flow, picked: Picked) -> Result<Connected, NotConnected> {
     let counters = &flow.target.counters;
     let mut tried = Vec::new();
     let (mut permit, mut settings) = picked;
@@ -104,7 +118,12 @@ pub(crate) async fn connect(worker: &Worker, flow: &Flow, picked: Picked) -> Res
             }
             Err(Failure::Ordered(by)) => {
                 worker.release(permit);
-                return Err(Termination { by, phase: Phase::Connect });
+                return Err(Termination { by, phase: Phase::Connect }.into());
+            }
+            Err(Failure::Frozen) => {
+                // Nothing was sent, so another connect, perhaps to another endpoint, is as good.
+                worker.release(permit);
+                return Err(NotConnected::Frozen);
             }
             Err(Failure::Io(error)) => error,
         };
@@ -118,7 +137,7 @@ pub(crate) async fn connect(worker: &Worker, flow: &Flow, picked: Picked) -> Res
         tried.push(Arc::clone(permit.endpoint()));
         worker.release(permit);
         if tried.len() >= settings.connect_attempts as usize {
-            return Err(Termination { by, phase: Phase::Connect });
+            return Err(Termination { by, phase: Phase::Connect }.into());
         }
         (permit, settings) = Box::pin(pick_settled(worker, flow, &tried))
             .await
@@ -130,6 +149,7 @@ pub(crate) async fn connect(worker: &Worker, flow: &Flow, picked: Picked) -> Res
 enum Failure {
     Io(io::Error),
     Ordered(Party),
+    Frozen,
 }
 
 async fn attempt(
@@ -163,6 +183,9 @@ fn poll_connected(flow: &Flow, leg: &Leg, cx: &mut Context<'_>) -> Poll<Result<(
     if let Some(orders) = flow.take_orders(cx) {
         if let Some(by) = orders.close {
             return Poll::Ready(Err(Failure::Ordered(by)));
+        }
+        if orders.freeze {
+            return Poll::Ready(Err(Failure::Frozen));
         }
         if let Some(timeout) = orders.user_timeout {
             // A refusal leaves the kernel's own measure.

@@ -18,13 +18,15 @@ use std::{
     time::Duration,
 };
 
-use tidegate_core::{FlowEnd, FlowState, Party, Permit, Phase, ServiceSettings, Termination, Timestamp};
-use tidegate_sys::{FrozenFlow, socket};
+use tidegate_core::{
+    FlowEnd, FlowState, Party, Permit, Phase, ServicePort, ServiceSettings, Termination, Timestamp,
+};
+use tidegate_sys::{FrozenFlow, FrozenHalf, socket};
 use tokio::time::{Instant, Sleep};
 
 use crate::{
     accept::Target,
-    connect::{Connected, NoPick, Picked, connect, pick, pick_settled},
+    connect::{Connected, NoPick, NotConnected, Picked, connect, pick, pick_settled},
     counters::Direction,
     flows::Flow,
     leg::Leg,
@@ -59,10 +61,10 @@ async fn open(
     flow: Rc<Flow>,
     client: OwnedFd,
     picked: Option<Picked>,
-) -> Result<Conversation, Termination> {
+) -> Result<Conversation, NotOpened> {
     let client = Leg::new(client).map_err(|error| {
         tracing::warn!(%error, "cannot watch a client's socket");
-        Termination { by: Party::Resource, phase: Phase::Connect }
+        NotOpened::Over(Termination { by: Party::Resource, phase: Phase::Connect })
     })?;
     let connected = async {
         let picked = match picked {
@@ -75,22 +77,35 @@ async fn open(
         Ok(Connected { permit, leg, settings }) => {
             Ok(Conversation { relay: Relay::new(client, leg), permit, settings, idle: None })
         }
-        Err(termination) => {
+        Err(NotConnected::Over(termination)) => {
             reset(client);
-            Err(termination)
+            Err(NotOpened::Over(termination))
         }
+        Err(NotConnected::Frozen) => Err(NotOpened::Frozen(client.into_socket())),
     }
+}
+
+/// Why there is no conversation.
+enum NotOpened {
+    /// The flow ends so.
+    Over(Termination),
+    /// The client goes on elsewhere.
+    Frozen(OwnedFd),
 }
 
 /// A flow's task.
 async fn live(
     worker: Rc<Worker>,
     flow: Rc<Flow>,
-    opening: Pin<Box<dyn Future<Output = Result<Conversation, Termination>>>>,
+    opening: Pin<Box<dyn Future<Output = Result<Conversation, NotOpened>>>>,
 ) {
     let mut conversation = match opening.await {
         Ok(conversation) => conversation,
-        Err(termination) => return end(&worker, &flow, termination),
+        Err(NotOpened::Over(termination)) => return end(&worker, &flow, termination),
+        Err(NotOpened::Frozen(client)) => {
+            let frozen = frozen(&worker, &flow, &flow.target.spec.port, (client, None));
+            return worker.hand_out(&flow, Some(frozen));
+        }
     };
     conversation.begin(&worker, &flow);
     let outcome = poll_fn(|cx| conversation.poll(&worker, &flow, cx)).await;
@@ -270,6 +285,20 @@ async fn pass_reset(worker: &Worker, flow: &Flow, mut relay: Relay, by: Party) {
     }
 }
 
+/// Goes on with a flow that was frozen elsewhere before it was connected. Nothing was sent, so it is as a new one.
+pub(crate) fn begin_again(worker: &Rc<Worker>, target: &Rc<Target>, frozen: FrozenFlow) {
+    let flow = worker.flows.open(target, frozen.client_address, ago(worker, frozen.age));
+    flow.attempts.set(frozen.attempts);
+    target.counters.moved_in.add(1);
+    let opening = open(Rc::clone(worker), Rc::clone(&flow), frozen.client, None);
+    tokio::task::spawn_local(live(Rc::clone(worker), flow, Box::pin(opening)));
+}
+
+/// So long ago.
+fn ago(worker: &Worker, age: Duration) -> Timestamp {
+    worker.now().before(age)
+}
+
 /// Goes on with a flow that was frozen elsewhere; it stays pinned to its endpoint, whatever the endpoint's state.
 pub(crate) fn resume(
     worker: &Rc<Worker>,
@@ -278,21 +307,17 @@ pub(crate) fn resume(
     permit: Permit,
     settings: Arc<ServiceSettings>,
 ) -> io::Result<()> {
-    let now = worker.now();
-    let ago = |age: Duration| {
-        let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
-        Timestamp::from_nanos(now.as_nanos().saturating_sub(age))
-    };
+    let endpoint = frozen.endpoint.ok_or(io::ErrorKind::NotConnected)?;
     let relay = Relay {
         client: Leg::new(frozen.client)?,
-        endpoint: Leg::new(frozen.endpoint)?,
+        endpoint: Leg::new(endpoint)?,
         up: Half::adopt(frozen.up, &worker.tools, true)?,
         down: Half::adopt(frozen.down, &worker.tools, false)?,
     };
-    let flow = worker.flows.open(target, frozen.client_address, ago(frozen.age));
+    let flow = worker.flows.open(target, frozen.client_address, ago(worker, frozen.age));
     // Connected already: it can be frozen again before its task has run.
     flow.state.set(FlowState::Open);
-    flow.active.set(ago(frozen.idle));
+    flow.active.set(ago(worker, frozen.idle));
     flow.attempts.set(frozen.attempts);
     flow.bytes_up.set(relay.up.bytes);
     flow.bytes_down.set(relay.down.bytes);
@@ -308,26 +333,43 @@ pub(crate) fn resume(
 /// Takes a relay apart, between two polls.
 fn freeze(worker: &Worker, flow: &Flow, relay: Relay) -> Option<FrozenFlow> {
     let endpoint = flow.endpoint.borrow().clone()?;
-    let service = &endpoint.service().service;
-    let now = worker.now();
+    let sockets = (relay.client.into_socket(), Some(relay.endpoint.into_socket()));
     Some(FrozenFlow {
+        endpoint_address: endpoint.address(),
+        pod_uid: endpoint.identity().pod_uid.as_deref().map(str::to_owned),
+        up: relay.up.freeze(&worker.tools),
+        down: relay.down.freeze(&worker.tools),
+        ..frozen(worker, flow, endpoint.service(), sockets)
+    })
+}
+
+/// What a flow is besides its relay and its endpoint.
+fn frozen(
+    worker: &Worker,
+    flow: &Flow,
+    port: &ServicePort,
+    (client, endpoint): (OwnedFd, Option<OwnedFd>),
+) -> FrozenFlow {
+    let now = worker.now();
+    let ServicePort { service, port } = port;
+    FrozenFlow {
         listener: flow.target.spec.name.to_string(),
         service: (
             service.namespace().to_owned(),
             service.name().to_owned(),
-            endpoint.service().port.as_deref().map(str::to_owned),
+            port.as_deref().map(str::to_owned),
         ),
         client_address: flow.client,
-        endpoint_address: endpoint.address(),
-        pod_uid: endpoint.identity().pod_uid.as_deref().map(str::to_owned),
-        client: relay.client.into_socket(),
-        endpoint: relay.endpoint.into_socket(),
-        up: relay.up.freeze(&worker.tools),
-        down: relay.down.freeze(&worker.tools),
+        endpoint_address: flow.client,
+        pod_uid: None,
+        client,
+        endpoint,
+        up: FrozenHalf::default(),
+        down: FrozenHalf::default(),
         age: now.since(flow.opened),
         idle: now.since(flow.active.get()),
         attempts: flow.attempts.get(),
-    })
+    }
 }
 
 /// Ends a flow that moved no bytes for a time. It is not touched when bytes move: at its end it looks when they last

@@ -1,11 +1,11 @@
 //! Freezing: flows are taken out of a worker, so that another worker or another process goes on with them.
 //!
-//! Only a flow that is connected and relays can move. One that connects is waited for by whoever asks again; one that
-//! is on its way out ends here.
+//! A flow that relays moves with both its sockets. One that connects moves as its client's socket: nothing was read, and
+//! whoever goes on with it connects anew. One that is on its way out ends here.
 
 use std::{collections::BTreeSet, rc::Rc};
 
-use tidegate_core::{FlowId, FlowState};
+use tidegate_core::FlowId;
 use tidegate_sys::FrozenFlow;
 
 use crate::{Report, flows::Flow, worker::Worker};
@@ -23,8 +23,7 @@ impl Worker {
     pub(crate) async fn freeze(&self, request: u64, limit: usize) {
         let mut awaited = BTreeSet::new();
         self.flows.each(None, |flow: &Rc<Flow>| {
-            let is_movable = flow.state.get() != FlowState::Connecting && !flow.is_leaving.get();
-            if awaited.len() < limit && is_movable {
+            if awaited.len() < limit && !flow.is_leaving.get() {
                 flow.order(|orders| orders.freeze = true);
                 awaited.insert(flow.id);
             }

@@ -281,9 +281,18 @@ async fn carry_out(worker: &Rc<Worker>, listeners: &mut Listeners, command: Comm
                 || Rc::new(worker.target(listener)),
                 |listener| Rc::clone(&listener.target.borrow()),
             );
-            let settings = worker.settings(&target.spec);
             let address = frozen.client_address;
-            if let Err(error) = flow::resume(worker, &target, frozen, permit, settings) {
+            let resumed = match permit {
+                None => {
+                    flow::begin_again(worker, &target, frozen);
+                    Ok(())
+                }
+                Some(permit) => {
+                    let settings = worker.settings(&target.spec);
+                    flow::resume(worker, &target, frozen, permit, settings)
+                }
+            };
+            if let Err(error) = resumed {
                 tracing::error!(%error, client = %address, "cannot take over a flow");
             }
         }

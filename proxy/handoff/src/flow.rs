@@ -1,6 +1,6 @@
 //! A frozen flow, taken apart: facts for the message, bytes behind it, descriptors with it; and put together again.
 //!
-//! Descriptors of a flow, in order: the client's socket, the endpoint's, then for each half that has a pipe its reader
+//! Descriptors of a flow, in order: the client's socket, the endpoint's where it is connected, then for each half that has a pipe its reader
 //! and its writer.
 
 use std::{net::SocketAddr, os::fd::OwnedFd, time::Duration};
@@ -35,6 +35,9 @@ pub struct FlowFacts {
     pub idle: Duration,
     /// Connects that were tried.
     pub attempts: u32,
+    /// It has no endpoint yet: there is no socket of one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub connecting: bool,
 }
 
 /// What is known of one direction.
@@ -103,7 +106,8 @@ impl Batch {
 
     fn push(&mut self, flow: FrozenFlow) {
         let FrozenFlow { client, endpoint, up, down, .. } = flow;
-        self.descriptors.extend([client, endpoint]);
+        let connecting = endpoint.is_none();
+        self.descriptors.extend([client].into_iter().chain(endpoint));
         let (up, down) = (self.push_half(up), self.push_half(down));
         self.flows.push(FlowFacts {
             listener: flow.listener,
@@ -116,6 +120,7 @@ impl Batch {
             age: flow.age,
             idle: flow.idle,
             attempts: flow.attempts,
+            connecting,
         });
     }
 
@@ -134,7 +139,8 @@ impl Batch {
         let mut rest = Rest { bytes: &self.bytes, descriptors: self.descriptors.into_iter() };
         let mut flows = Vec::with_capacity(self.flows.len());
         for facts in self.flows {
-            let (client, endpoint) = (rest.descriptor()?, rest.descriptor()?);
+            let client = rest.descriptor()?;
+            let endpoint = if facts.connecting { None } else { Some(rest.descriptor()?) };
             let (up, down) = (rest.half(&facts.up)?, rest.half(&facts.down)?);
             flows.push(FrozenFlow {
                 listener: facts.listener,
@@ -160,7 +166,8 @@ impl Batch {
 }
 
 fn batch_descriptors(flow: &FrozenFlow) -> usize {
-    2 + 2 * (usize::from(flow.up.pipe.is_some()) + usize::from(flow.down.pipe.is_some()))
+    1 + usize::from(flow.endpoint.is_some())
+        + 2 * (usize::from(flow.up.pipe.is_some()) + usize::from(flow.down.pipe.is_some()))
 }
 
 fn held_bytes(flow: &FrozenFlow) -> usize {

@@ -11,14 +11,15 @@ pub struct FrozenFlow {
     pub service: (String, String, Option<String>),
     /// The client's address.
     pub client_address: SocketAddr,
-    /// The endpoint's address.
+    /// The endpoint's address; for a flow that was not connected yet, any.
     pub endpoint_address: SocketAddr,
     /// The endpoint's pod, where it has one.
     pub pod_uid: Option<String>,
     /// The client's socket.
     pub client: OwnedFd,
-    /// The endpoint's socket.
-    pub endpoint: OwnedFd,
+    /// The endpoint's socket; none where the flow was not connected yet. Nothing was read of such a one, and whoever
+    /// goes on with it picks an endpoint and connects anew.
+    pub endpoint: Option<OwnedFd>,
     /// Client to endpoint.
     pub up: FrozenHalf,
     /// Endpoint to client.

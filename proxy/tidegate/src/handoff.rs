@@ -8,6 +8,7 @@
 pub(crate) mod facts;
 mod fault;
 pub(crate) mod meeting;
+mod pauses;
 pub(crate) mod predecessor;
 pub(crate) mod successor;
 mod upgrade;

@@ -170,3 +170,76 @@ fn successor_that_cannot_bind_leaves_the_predecessor() {
     expect_as_before(&proxy, &endpoint, 1);
     flow.exchange(b"still here");
 }
+
+/// A place that cannot be used for the socket ends the start, and the message names it and what to do.
+#[test]
+fn bad_places_for_the_socket_are_refused() {
+    let start = |socket: &str, prepare: &dyn Fn(&std::path::Path)| {
+        let setup = crate::setup().config(|config| {
+            config.set("handoff", serde_json::json!({"socket": socket}));
+            config.service("default/web", serde_json::json!({"endpoints": ["127.0.0.1:9"]}));
+            config.unset("source");
+        });
+        prepare(setup.directory());
+        let output = setup.run_to_end();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let expect = |said: &str, words: &[&str]| {
+        for word in words.iter().chain(&["handoff.socket"]) {
+            assert!(said.contains(word), "{word:?} is not in {said}");
+        }
+    };
+    let mode = |bits: u32| {
+        move |directory: &std::path::Path| {
+            let own = directory.join("own");
+            fs::create_dir(&own).unwrap();
+            fs::set_permissions(&own, std::os::unix::fs::PermissionsExt::from_mode(bits)).unwrap();
+        }
+    };
+    expect(
+        &start("../missing/deep/handoff.sock", &|_| ()),
+        &["cannot make its directory", "missing/deep", "make it"],
+    );
+    expect(&start("../own/handoff.sock", &mode(0o777)), &["others can write to its directory", "chmod go-w"]);
+    expect(&start("tidegate.yaml/handoff.sock", &|_| ()), &["tidegate.yaml"]);
+    expect(&start("../a-file", &|it| fs::write(it.join("a-file"), "").unwrap()), &["no socket", "remove it"]);
+    if rustix::process::geteuid().is_root() {
+        let of_another = |directory: &std::path::Path| {
+            mode(0o700)(directory);
+            std::os::unix::fs::chown(directory.join("own"), Some(12_345), None).unwrap();
+        };
+        expect(
+            &start("../own/handoff.sock", &of_another),
+            &["belongs to user 12345", "directory of its own"],
+        );
+    }
+}
+
+/// Who answers on the socket is no proxy: the successor says so and ends, and has bound nothing.
+#[test]
+fn successor_of_something_else_says_so() {
+    let endpoint = Endpoint::greeting();
+    let setup = setup().ready([&endpoint]);
+    let other = UnixListener::bind(setup.directory().join("handoff.sock")).unwrap();
+    let answers = std::thread::spawn(move || {
+        for answer in
+            [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], &b"TGHO\xff\xff\xff\xff\0\0\0\0\0\0\0\0"[..], &b""[..]]
+        {
+            let (mut stream, _) = other.accept().unwrap();
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]).unwrap();
+            stream.write_all(answer).unwrap();
+        }
+    });
+    let proxy = setup.spawn();
+    let mut starts = vec![proxy.wait_for_end()];
+    for _ in 0..2 {
+        let mut successor = Successor::start(&proxy, &[]);
+        assert_eq!(successor.wait_for_end().code(), Some(1));
+        assert!(successor.log().contains("no handoff with the process on"), "{}", successor.log());
+    }
+    let first = starts.remove(0);
+    assert_eq!(first.status.code(), Some(1));
+    assert!(first.log.contains("does not speak the handoff's protocol"), "{}", first.log);
+    answers.join().unwrap();
+}

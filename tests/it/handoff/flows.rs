@@ -3,7 +3,7 @@
 use std::{sync::mpsc, thread, time::Duration};
 
 use serde_json::json;
-use tidegate_tests::support::{Connection, Endpoint, Pattern, Slice, until};
+use tidegate_tests::support::{Endpoint, Pattern, Slice, until};
 
 use super::{Successor, setup};
 
@@ -151,27 +151,26 @@ fn flow_of_a_removed_endpoint_moves() {
     until("it is forgotten with its last flow", || proxy.endpoint(&endpoints[0]).is_none());
 }
 
-/// A flow that is connecting while everything else moves is moved when it is connected.
+/// A flow that is connecting moves as its client; the successor connects it, to another endpoint where that is better.
 #[test]
-fn flow_that_connects_moves_later() {
-    let endpoint = Endpoint::listen();
-    let proxy = setup().web(json!({"connectTimeout": "5s"})).ready([&endpoint]).start();
-    let waiting = endpoint.fill_queue();
+fn flow_that_connects_moves_and_connects_anew() {
+    let (full, other) = (Endpoint::listen(), Endpoint::greeting());
+    let proxy = setup().web(json!({"connectTimeout": "20s"})).ready([&full]).start();
+    let _waiting = full.fill_queue();
     let mut client = proxy.connect();
     client.send(b"early");
     until("it is connecting", || proxy.metrics().total("tidegate_flows_open") == 1);
+    proxy.write_slice(&Slice::ready("web-1", [&other]));
+    proxy.wait_for_eligible_to_be([&other]);
     let mut successor = Successor::start(&proxy, &[]);
-    until("flows move", || proxy.log().contains("a successor takes over"));
-    for _ in &waiting {
-        drop(endpoint.accept());
-    }
     successor.wait_until_it_has_taken_over();
-    let mut served: Connection = eventually_served(&endpoint);
-    served.expect(b"early");
-    served.send(b"answer");
-    client.expect(b"answer");
-}
-
-fn eventually_served(endpoint: &Endpoint) -> Connection {
-    endpoint.accept()
+    assert_eq!(client.greeting(), other.address());
+    client.expect(b"early");
+    client.exchange(b"and so on");
+    let metrics = proxy.metrics();
+    assert_eq!(metrics.total("tidegate_flows_opened_total"), 1);
+    assert_eq!(metrics.total("tidegate_flows_open"), 1);
+    assert!(proxy.wait_for_end().status.success());
+    drop(client);
+    proxy.wait_for_no_flows();
 }

@@ -162,3 +162,61 @@ fn removed_listener_is_closed_and_its_flows_move() {
     let third = proxy.status().listeners.into_iter().find(|it| it.name == "third").unwrap();
     Connection::open(third.address.parse().unwrap()).greeting();
 }
+
+/// R8: whether the kernel moves connections from a closed socket's queue to another one of its group makes no difference.
+#[test]
+fn migration_of_requests_makes_no_difference() {
+    let Some(namespace) = tidegate_tests::support::Namespace::make() else { return };
+    for migrates in ["0", "1"] {
+        namespace.set("net/ipv4/tcp_migrate_req", migrates);
+        namespace.enter(|| {
+            let endpoint = Endpoint::greeting();
+            let proxy = setup().config(|config| config.set("workers", json!(3))).ready([&endpoint]).start();
+            let load = Load::start(&proxy, 4);
+            let mut successors = Vec::new();
+            for _ in 0..4 {
+                load.wait_for_more(20);
+                let mut successor = Successor::start(&proxy, &[]);
+                successor.wait_until_it_has_taken_over();
+                successors.push(successor);
+            }
+            load.wait_for_more(20);
+            load.stop();
+        });
+    }
+}
+
+/// The successor's configuration lacks a listener: who waits in its queue is served, then it is closed; its flows go on.
+#[test]
+fn listener_that_the_successor_lacks_is_served_and_closed() {
+    let endpoint = Endpoint::greeting();
+    let proxy = setup()
+        .config(|config| config.listener("second", "127.0.0.1:0", "default/web"))
+        .ready([&endpoint])
+        .start();
+    let second = proxy.address("second");
+    let mut flow = Connection::open(second);
+    flow.greeting();
+    let mut document: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(proxy.config_file()).unwrap()).unwrap();
+    let listeners = document["listeners"].as_array_mut().unwrap();
+    listeners.retain(|listener| listener["name"] != "second");
+    let fewer = proxy.config_file().with_file_name("fewer.yaml");
+    std::fs::write(&fewer, document.to_string()).unwrap();
+    // Its workers stand still, so that clients are in the queue when the handoff begins.
+    let queued: Vec<_> = {
+        proxy.process().signal(rustix::process::Signal::STOP);
+        let queued = (0..20).map(|_| Connection::open(second)).collect();
+        proxy.process().signal(rustix::process::Signal::CONT);
+        queued
+    };
+    let mut successor = Successor::start_with(&fewer, proxy.directory(), &[]);
+    successor.wait_until_it_has_taken_over();
+    for mut client in queued {
+        client.greeting();
+        client.exchange(b"served");
+    }
+    flow.exchange(b"still here");
+    until("the listener is closed", || Connection::try_open(second).is_err());
+    proxy.expect_all_on(&endpoint);
+}

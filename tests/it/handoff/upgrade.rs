@@ -15,10 +15,10 @@ use tidegate_tests::support::{Endpoint, Proxy, Setup, until};
 use super::setup;
 
 /// Ends what a proxy has started by itself: every process that has the test's configuration among its arguments.
-struct Offspring(PathBuf);
+pub(super) struct Offspring(pub(super) PathBuf);
 
 /// The proxies that run with this configuration.
-fn running(config: &Path) -> Vec<u32> {
+pub(super) fn running(config: &Path) -> Vec<u32> {
     let entries = fs::read_dir("/proc").unwrap();
     let all = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let runs = |process: &u32| {
@@ -40,7 +40,7 @@ impl Drop for Offspring {
     }
 }
 
-fn upgrade(proxy: &Proxy, more: &[&str]) -> Output {
+pub(super) fn upgrade(proxy: &Proxy, more: &[&str]) -> Output {
     let config = proxy.config_file();
     let arguments = [&["upgrade", "--config", config.to_str().unwrap()], more].concat();
     proxy.command(&arguments)

@@ -131,7 +131,7 @@ impl Rig {
 
     fn adopt(&self, worker: usize, flow: FrozenFlow) {
         let (permit, listener) = (Permit::pinned(&self.pinned), self.listener.clone());
-        self.tell(worker, Command::Adopt { flow, permit, listener });
+        self.tell(worker, Command::Adopt { flow, permit: Some(permit), listener });
     }
 
     /// Moves every flow from one worker to the other, `times` times to and fro.

@@ -16,7 +16,7 @@ fn flow(number: u16, pending: &[u8], residue: Option<&[u8]>) -> FrozenFlow {
         endpoint_address: ([10, 0, 0, 2], 80).into(),
         pod_uid: None,
         client: client.into(),
-        endpoint: endpoint.into(),
+        endpoint: Some(endpoint.into()),
         up: FrozenHalf { pending: pending.to_vec(), bytes: 5, ..FrozenHalf::default() },
         down: FrozenHalf { pipe, source_ended: true, ..FrozenHalf::default() },
         age: Duration::from_secs(9),
@@ -40,6 +40,18 @@ fn flows_are_put_together_as_they_were() {
     assert_eq!(residue, b"residue");
     assert!(flows[0].down.source_ended && flows[0].down.pipe.is_none() && flows[2].down.pipe.is_some());
     assert_eq!((flows[2].client_address.port(), flows[2].attempts, flows[2].up.bytes), (3, 2, 5));
+}
+
+/// A flow without an endpoint has one socket.
+#[test]
+fn flows_that_connect_are_put_together_too() {
+    let connecting = FrozenFlow { endpoint: None, ..flow(1, b"", None) };
+    let mut flows = vec![connecting, flow(2, b"abc", None)];
+    let batch = Batch::take(&mut flows);
+    assert_eq!(batch.descriptors.len(), 3);
+    let flows = batch.into_flows().unwrap();
+    assert!(flows[0].endpoint.is_none() && flows[1].endpoint.is_some());
+    assert_eq!(flows[1].up.pending, b"abc");
 }
 
 #[test]

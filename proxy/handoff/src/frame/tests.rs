@@ -38,6 +38,7 @@ fn flow() -> impl Strategy<Value = FlowFacts> {
             age,
             idle,
             attempts: port.into(),
+            connecting: port % 2 == 0,
         })
 }
 

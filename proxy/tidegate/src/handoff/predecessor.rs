@@ -31,6 +31,7 @@ use super::{
     STEP, asker,
     facts::{self, Lingering},
     fault, meeting, own_pod,
+    pauses::Pauses,
 };
 use crate::{
     admin::{self, AdminSide},
@@ -40,10 +41,12 @@ use crate::{
 
 /// How many flows of each worker are frozen at once: few enough that none waits long, enough to fill a message.
 const FREEZE: usize = 60;
-/// How long flows that connect, or end, are waited for. Longer than a connect usually takes with all its attempts.
-const SETTLE: Duration = Duration::from_secs(8);
+/// How long flows that are on their way out are waited for. Those that take longer end here.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How often a process that waits for its last flows tells its successor what it counts.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// How long a predecessor that has no flows may take to end.
+const LEAVING: Duration = Duration::from_secs(2);
 /// How soon it is looked again.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -66,10 +69,6 @@ pub(crate) struct Predecessor {
     /// Disconnected when the last flow of this process has ended.
     pub(crate) ended: Receiver<()>,
 }
-
-/// How long flows were frozen.
-#[derive(Default)]
-struct Pauses(Vec<Duration>);
 
 impl Predecessor {
     /// Waits for a successor on a thread of its own, until one has taken over and has heard what this process counts to
@@ -180,7 +179,12 @@ impl Predecessor {
 
     /// Why nobody can take over yet, where this process's own predecessor is not gone.
     pub(super) fn lingering(&self) -> Option<String> {
-        let process = self.own_predecessor.as_ref()?.process()?;
+        let predecessor = self.own_predecessor.as_ref()?;
+        let until = Instant::now() + LEAVING;
+        while predecessor.process().is_some() && Instant::now() < until {
+            thread::sleep(LOOK_EVERY);
+        }
+        let process = predecessor.process()?;
         Some(format!(
             "the predecessor of this process (process {process}) still has flows; it waits for them for at most {:?} \
              (handoff.linger): try again then, or end it",
@@ -341,7 +345,7 @@ impl Predecessor {
             let frozen_at = Instant::now();
             let mut frozen = ask.block_on(self.shared.handle.freeze(FREEZE))?;
             if frozen.is_empty() {
-                // What is left connects or ends; it can move when it is connected.
+                // What is left is on its way out.
                 if self.flows() == 0 || Instant::now() >= until {
                     return Ok(());
                 }
@@ -435,14 +439,5 @@ impl Predecessor {
             Message::Finished => Ok(()),
             _ => bail!("the successor broke the protocol"),
         }
-    }
-}
-
-impl Pauses {
-    /// So many of 100 flows were frozen for no longer than this.
-    fn percentile(&mut self, percent: usize) -> Duration {
-        self.0.sort_unstable();
-        let at = (self.0.len() * percent).div_ceil(100).max(1) - 1;
-        self.0.get(at).copied().unwrap_or_default()
     }
 }

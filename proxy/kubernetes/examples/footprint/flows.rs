@@ -59,7 +59,7 @@ fn configuration(folder: &Path, endpoint: SocketAddr) -> String {
     let mut text = format!(
         "apiVersion: tidegate.io/v1alpha1\nkind: ProxyConfiguration\n\
          source: {{kubernetes: {{kubeconfig: {:?}}}}}\n\
-         services:\n- {{service: default/echo, endpoints: [{{address: \"{endpoint}\"}}]}}\n\
+         services:\n- {{name: default/echo, endpoints: [{{address: \"{endpoint}\"}}]}}\n\
          listeners:\n- {{name: echo, address: \"127.0.0.1:0\", service: default/echo}}\n",
         folder.join("kubeconfig")
     );

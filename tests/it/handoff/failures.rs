@@ -174,10 +174,12 @@ fn successor_that_cannot_bind_leaves_the_predecessor() {
 /// A place that cannot be used for the socket ends the start, and the message names it and what to do.
 #[test]
 fn bad_places_for_the_socket_are_refused() {
+    let endpoint = Endpoint::listen();
+    let address = endpoint.address().to_string();
     let start = |socket: &str, prepare: &dyn Fn(&std::path::Path)| {
         let setup = crate::setup().config(|config| {
             config.set("handoff", serde_json::json!({"socket": socket}));
-            config.service("default/web", serde_json::json!({"endpoints": ["127.0.0.1:9"]}));
+            config.service("default/web", serde_json::json!({"endpoints": [address]}));
             config.unset("source");
         });
         prepare(setup.directory());

@@ -1,6 +1,6 @@
 //! The gate: a pod's preStop asks here, and is answered when no flow is pinned to the pod on any instance.
 //!
-//! [`wait`] is the call that blocks, [`feed`] is what instances tell each other meanwhile, [`serve`] is the listener
+//! `wait` is the call that blocks, `feed` is what instances tell each other meanwhile, `serve` is the listener
 //! that has both and nothing else. Decided here: how many wait, how long, and what they are answered. When a gate
 //! opens is `tidegate_core::gate`'s decision.
 

@@ -1,8 +1,8 @@
 //! The other instances: where they are, and how they are asked.
 //!
 //! They are asked on their gate's listener, with a bearer token and, where there is a certificate, over TLS. Decided
-//! here: who is another instance and who is this one, and how long one that does not answer is waited for. [`follow`]
-//! is what a gate asks; [`all`] is what `--all` asks.
+//! here: who is another instance and who is this one, and how long one that does not answer is waited for. `follow`
+//! is what a gate asks; `all` is what `--all` asks.
 
 pub(crate) mod all;
 pub(crate) mod follow;

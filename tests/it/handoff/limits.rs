@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    thread,
+    thread::{self, ScopedJoinHandle},
 };
 
 use serde_json::json;
@@ -39,7 +39,7 @@ fn storm_of_upgrades_leaves_one_process() {
             }
         };
         let upgrades: Vec<_> = (0..12).map(|_| scope.spawn(ask)).collect();
-        let outcomes: Vec<_> = upgrades.into_iter().map(|upgrade| upgrade.join()).collect();
+        let outcomes: Vec<_> = upgrades.into_iter().map(ScopedJoinHandle::join).collect();
         over.store(true, Ordering::SeqCst);
         watcher.join().unwrap();
         for outcome in outcomes {

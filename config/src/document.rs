@@ -4,6 +4,7 @@
 //! together with all other findings. The doc comments here are the descriptions in the JSON schema, so they are
 //! written for the people who write the file.
 
+mod drain;
 mod peers;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,14 +14,17 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
-use tidegate_core::{DrainDeadline, OnRemoval, Policy, ServiceName, WhenNoneReady};
+use tidegate_core::{OnRemoval, Policy, ServiceName, WhenNoneReady};
 
-pub(crate) use self::peers::{GateBlock, PeerTlsBlock, PeersBlock};
+pub(crate) use self::{
+    drain::{DrainBlock, RebalanceBlock},
+    peers::{GateBlock, PeerTlsBlock, PeersBlock},
+};
 use crate::{
     audit::AuditBlock,
     configuration::{AdminAddress, Afterwards},
-    deadline::Window,
     leaf::{Field, Leaf, Located, Scalar},
+    percent::Percent,
     timespan::{AffinityTimeout, Delay, DelayOrNone, KeepaliveSeconds, Timeout, TimeoutOrNone},
     values::{ClassName, FilePath, Name, Namespace, PortText, Whole, WorkerCount},
     words::{ApiVersion, FlowLogMode, Kind},
@@ -183,26 +187,6 @@ pub(crate) struct KeepaliveBlock {
     pub(crate) probes: Option<Field<Whole<1, 127>>>,
 }
 
-/// What brings the flows of a draining endpoint to their end.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map such as `{deadline: 10m}`")]
-#[schemars(rename = "Drain")]
-pub(crate) struct DrainBlock {
-    /// When what is left is cut: `none`, `pod` (when the pod is killed, less the margin; needs `source.kubernetes`), or so
-    /// long after the drain began. Default: none.
-    pub(crate) deadline: Option<Field<DrainDeadline>>,
-    /// How long before its pod is killed an endpoint's flows have to be gone. Default: 2s.
-    pub(crate) margin: Option<Field<Delay>>,
-    /// How long before the deadline flows begin to be shed, the idlest first: `auto` for the last half of the time that
-    /// the drain has. Default: auto.
-    pub(crate) window: Option<Field<Window>>,
-    /// How long a flow must have been silent to be shed. Default: 250ms.
-    pub(crate) quiet: Option<Field<Timeout>>,
-    /// The most sheds in a second, of one service on this instance: 1 to 1000000. Where they could not empty the
-    /// endpoint in the window, the window begins earlier. Default: 500.
-    pub(crate) max_per_second: Option<Field<Whole<1, 1_000_000>>>,
-}
-
 /// Whether a client keeps its endpoint from one flow to the next.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a map with `clientIP`")]
@@ -258,6 +242,14 @@ macro_rules! settings_blocks {
             pub(crate) dead_peer_timeout: Option<Field<TimeoutOrNone>>,
             /// What brings the flows of a draining endpoint to their end. Default: nothing does.
             pub(crate) drain: Option<DrainBlock>,
+            /// How old a flow may get before it is shed at its next quiet moment (it is never cut for this), or `none`.
+            /// Default: none.
+            pub(crate) max_lifetime: Option<Field<TimeoutOrNone>>,
+            /// By up to how much of that a flow's own limit is shorter, at random: `0%` to `50%`. Default: 10%.
+            pub(crate) max_lifetime_jitter: Option<Field<Percent<50>>>,
+            /// Whether flows are moved from endpoints that have more than their fair share after others were added, the
+            /// idlest first. `rebalance: {}` turns it on. Default: they are not.
+            pub(crate) rebalance: Option<Located<RebalanceBlock>>,
         }
 
         impl $name {
@@ -275,6 +267,9 @@ macro_rules! settings_blocks {
                     user_timeout: &self.user_timeout,
                     dead_peer_timeout: &self.dead_peer_timeout,
                     drain: &self.drain,
+                    max_lifetime: &self.max_lifetime,
+                    max_lifetime_jitter: &self.max_lifetime_jitter,
+                    rebalance: &self.rebalance,
                 }
             }
         }
@@ -295,6 +290,9 @@ pub(crate) struct Settings<'a> {
     pub(crate) user_timeout: &'a Option<Field<TimeoutOrNone>>,
     pub(crate) dead_peer_timeout: &'a Option<Field<TimeoutOrNone>>,
     pub(crate) drain: &'a Option<DrainBlock>,
+    pub(crate) max_lifetime: &'a Option<Field<TimeoutOrNone>>,
+    pub(crate) max_lifetime_jitter: &'a Option<Field<Percent<50>>>,
+    pub(crate) rebalance: &'a Option<Located<RebalanceBlock>>,
 }
 
 settings_blocks! {

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use tidegate_core::{DrainSettings, Keepalive, ServiceSettings};
+use tidegate_core::{DrainSettings, Keepalive, RebalanceSettings, ServiceSettings};
 
 use crate::{
     configuration::{Configuration, FlowLog, Kubernetes, PeerMembers, PeerTls, Peers, Source, Workers},
@@ -158,7 +158,16 @@ fn write_settings(out: &mut String, settings: &ServiceSettings) -> fmt::Result {
     writeln!(out, "    margin: {}", display(margin))?;
     writeln!(out, "    window: {}", window_text(window))?;
     writeln!(out, "    quiet: {}", display(quiet))?;
-    writeln!(out, "    maxPerSecond: {max_per_second}")
+    writeln!(out, "    maxPerSecond: {max_per_second}")?;
+    writeln!(out, "  maxLifetime: {}", display_or_none(settings.lifetime.max))?;
+    writeln!(out, "  maxLifetimeJitter: {}%", settings.lifetime.jitter)?;
+    writeln!(out, "  rebalance:\n    enabled: {}", settings.rebalance.is_some())?;
+    if let Some(RebalanceSettings { max_per_second, tolerance, delay }) = settings.rebalance {
+        writeln!(out, "    maxPerSecond: {max_per_second}")?;
+        writeln!(out, "    tolerance: {tolerance}%")?;
+        writeln!(out, "    delay: {}", display(delay))?;
+    }
+    Ok(())
 }
 
 /// The settings of these names alone.

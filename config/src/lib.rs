@@ -17,6 +17,7 @@ mod error;
 mod explain;
 mod leaf;
 mod load;
+mod percent;
 mod plan;
 mod schema;
 mod timespan;

@@ -1,9 +1,12 @@
 //! A seeded simulation of the core against a plain model.
 //!
 //! Slices come shuffled, doubled and out of order, endpoints move, flap and reuse each other's addresses, operators
-//! drain, pods are killed and wait at gates, the configuration changes, the clock jumps, and workers pick from old snapshots, while flows open and close.
+//! drain, pods are killed and wait at gates, nodes go away, the configuration changes, the clock jumps, and workers pick
+//! from old snapshots, while flows open and close.
 //! After each step the invariants are checked: no new flow on an endpoint that is closed at that moment, no flow
-//! changes its endpoint, counts are exact, no gate opens early, deadlines only move earlier, every record of a drain adds up, generations grow by one and only for a change, and what is eligible is what
+//! changes its endpoint, counts are exact, no gate opens early, deadlines only move earlier, nobody is moved off an endpoint
+//! that has no more than its fair share, every record of a drain adds up, generations grow by one and only for a change, and
+//! what is eligible is what
 //! the model says.
 //!
 //! A failure names its seed; `TIDEGATE_SIM_SEED=17 cargo test -p tidegate-tests sim` replays that one alone.
@@ -12,9 +15,11 @@ mod drains;
 mod gates;
 mod generate;
 mod model;
+mod moves;
+mod seen;
 mod world;
 
-use self::world::{Seen, World};
+use self::{seen::Seen, world::World};
 
 const SEEDS: u64 = 500;
 const STEPS: usize = 60;

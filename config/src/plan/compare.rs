@@ -224,7 +224,7 @@ impl Plan {
 }
 
 /// Every setting of a service by its name in the file, with its value as in the file.
-fn setting_texts(settings: &ServiceSettings) -> [(&'static str, String); 11] {
+fn setting_texts(settings: &ServiceSettings) -> [(&'static str, String); 14] {
     let ServiceSettings {
         policy,
         when_none_ready,
@@ -237,6 +237,8 @@ fn setting_texts(settings: &ServiceSettings) -> [(&'static str, String); 11] {
         user_timeout,
         dead_peer_timeout,
         drain,
+        lifetime,
+        rebalance,
         local_only: _,
         source_ranges: _,
     } = settings;
@@ -248,6 +250,15 @@ fn setting_texts(settings: &ServiceSettings) -> [(&'static str, String); 11] {
         window_text(window),
         display(quiet),
     );
+    let rebalance = match rebalance {
+        None => "off".to_owned(),
+        Some(it) => format!(
+            "(maxPerSecond {}, tolerance {}%, delay {})",
+            it.max_per_second,
+            it.tolerance,
+            display(it.delay)
+        ),
+    };
     let keepalive = match keepalive {
         None => "off".to_owned(),
         Some(it) => {
@@ -266,5 +277,8 @@ fn setting_texts(settings: &ServiceSettings) -> [(&'static str, String); 11] {
         ("userTimeout", display_or_none(*user_timeout)),
         ("deadPeerTimeout", display_or_none(*dead_peer_timeout)),
         ("drain", drain),
+        ("maxLifetime", display_or_none(lifetime.max)),
+        ("maxLifetimeJitter", format!("{}%", lifetime.jitter)),
+        ("rebalance", rebalance),
     ]
 }

@@ -30,6 +30,7 @@ impl Check<'_> {
             let at = format!("services[{index}]");
             let name = self.required(&block.name, *place, format!("{at}.name"), "`name: NAMESPACE/NAME`");
             let settings = self.settings(block.settings(), &at, defaults);
+            self.warn_of_idle(block.settings(), &at, &settings, has_kubernetes);
             let fixed = block.endpoints.as_ref().map(|list| self.endpoints(list, &at, *place));
             let Some(name) = name else { continue };
             let name_place = block.name.as_ref().map_or(*place, |field| field.place);
@@ -101,7 +102,7 @@ impl Check<'_> {
     }
 }
 
-/// The settings that a block gives.
+/// The settings that a block gives. Of `drain` it may give a part and leave another to a Service's annotations.
 fn given(block: Settings<'_>) -> BTreeSet<&'static str> {
     let fields = [
         ("policy", block.policy.is_some()),
@@ -114,9 +115,22 @@ fn given(block: Settings<'_>) -> BTreeSet<&'static str> {
         ("keepalive", block.keepalive.is_some()),
         ("userTimeout", block.user_timeout.is_some()),
         ("deadPeerTimeout", block.dead_peer_timeout.is_some()),
-        ("drain", block.drain.is_some()),
+        ("maxLifetime", block.max_lifetime.is_some()),
+        ("maxLifetimeJitter", block.max_lifetime_jitter.is_some()),
+        ("rebalance", block.rebalance.is_some()),
     ];
-    fields.into_iter().filter(|(_, is_given)| *is_given).map(|(field, _)| field).collect()
+    let drain = block.drain.as_ref().map_or(Vec::new(), |drain| {
+        Vec::from([
+            ("drain.deadline", drain.deadline.is_some()),
+            ("drain.margin", drain.margin.is_some()),
+            ("drain.window", drain.window.is_some()),
+            ("drain.quiet", drain.quiet.is_some()),
+            ("drain.maxPerSecond", drain.max_per_second.is_some()),
+        ])
+    });
+    let has_drain = drain.iter().any(|(_, is_given)| *is_given);
+    let fields = fields.into_iter().chain([("drain", has_drain)]).chain(drain);
+    fields.filter(|(_, is_given)| *is_given).map(|(field, _)| field).collect()
 }
 
 /// Why nothing can be listening at this address.

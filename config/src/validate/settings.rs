@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use tidegate_core::{DrainSettings, Keepalive, ServiceSettings};
+use tidegate_core::{
+    DrainDeadline, DrainSettings, Keepalive, LifetimeSettings, Policy, RebalanceSettings, ServiceSettings,
+};
 
 use super::Check;
-use crate::document::{AffinityBlock, DefaultsBlock, DrainBlock, KeepaliveBlock, Settings};
+use crate::document::{AffinityBlock, DefaultsBlock, DrainBlock, KeepaliveBlock, RebalanceBlock, Settings};
 
 /// What Kubernetes takes where a ClientIP affinity has no timeout of its own.
 const DEFAULT_AFFINITY_TIMEOUT: Duration = Duration::from_secs(10_800);
@@ -51,9 +53,51 @@ impl Check<'_> {
                 .value(block.dead_peer_timeout, format!("{at}.deadPeerTimeout"))
                 .map_or(base.dead_peer_timeout, |timeout| timeout.0),
             drain: self.drain(block.drain.as_ref(), at, base.drain),
+            lifetime: LifetimeSettings {
+                max: self
+                    .value(block.max_lifetime, format!("{at}.maxLifetime"))
+                    .map_or(base.lifetime.max, |max| max.0),
+                jitter: self
+                    .value(block.max_lifetime_jitter, format!("{at}.maxLifetimeJitter"))
+                    .map_or(base.lifetime.jitter, |jitter| jitter.0),
+            },
+            rebalance: self.rebalance(block.rebalance.as_ref().map(|block| &block.value), at, base.rebalance),
             // Services ask for these, not the file.
             local_only: base.local_only,
             source_ranges: base.source_ranges.clone(),
+        }
+    }
+
+    /// Says what of a block is without effect: what the service or the source is like makes it so.
+    pub(super) fn warn_of_idle(
+        &mut self,
+        block: Settings<'_>,
+        at: &str,
+        settings: &ServiceSettings,
+        has_kubernetes: bool,
+    ) {
+        let deadline = block.drain.as_ref().and_then(|drain| drain.deadline.as_ref());
+        if let Some(deadline) = deadline
+            && settings.drain.deadline == DrainDeadline::Pod
+            && !has_kubernetes
+        {
+            self.warn(
+                deadline.place,
+                format!("{at}.drain.deadline"),
+                "has no effect without `source.kubernetes`, which alone knows when a pod is killed: set a time such \
+                 as `10m`",
+            );
+        }
+        let is_by_client = settings.affinity_timeout.is_some() || settings.policy == Policy::Maglev;
+        if let Some(rebalance) = block.rebalance
+            && settings.rebalance.is_some()
+            && is_by_client
+        {
+            self.warn(
+                rebalance.place,
+                format!("{at}.rebalance"),
+                "has no effect with `affinity` or `policy: maglev`: clients would come back to the same endpoint",
+            );
         }
     }
 
@@ -76,6 +120,30 @@ impl Check<'_> {
                 .value(&block.max_per_second, format!("{at}.drain.maxPerSecond"))
                 .map_or(base.max_per_second, |most| most.0),
         }
+    }
+
+    fn rebalance(
+        &mut self,
+        block: Option<&RebalanceBlock>,
+        at: &str,
+        base: Option<RebalanceSettings>,
+    ) -> Option<RebalanceSettings> {
+        let Some(block) = block else { return base };
+        let values = base.unwrap_or_default();
+        let rebalance = RebalanceSettings {
+            max_per_second: self
+                .value(&block.max_per_second, format!("{at}.rebalance.maxPerSecond"))
+                .map_or(values.max_per_second, |most| most.0),
+            tolerance: self
+                .value(&block.tolerance, format!("{at}.rebalance.tolerance"))
+                .map_or(values.tolerance, |tolerance| tolerance.0),
+            delay: self
+                .value(&block.delay, format!("{at}.rebalance.delay"))
+                .and_then(|delay| delay.0)
+                .unwrap_or(values.delay),
+        };
+        let enabled = self.value(&block.enabled, format!("{at}.rebalance.enabled")).unwrap_or(true);
+        enabled.then_some(rebalance)
     }
 
     fn affinity(

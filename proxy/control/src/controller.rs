@@ -9,7 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tidegate_core::{Event, Notice, OnRemoval, Output, Party, ServiceConfig, Snapshot, Table};
+use tidegate_core::{Event, Notice, OnRemoval, Output, Party, PodRef, ServiceConfig, Snapshot, Table};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
@@ -113,6 +113,8 @@ pub struct Controller {
     arrivals: Vec<std::time::Instant>,
     /// How long the events of the last publish waited, the longest of them; `None` where it had none.
     last_publish: Option<Duration>,
+    /// Asks a source for the deadlines of these pods.
+    wanted_pods: watch::Sender<Arc<[PodRef]>>,
     pub(crate) audit: AuditLog,
     pub(crate) paces: Paces,
     pub(crate) ended: Ended,
@@ -144,6 +146,7 @@ impl Controller {
     pub fn new(wiring: Wiring, desired: Desired<BoundListener>) -> (Self, ControlHandle) {
         let (request_sender, requests) = mpsc::channel(REQUESTS_WAITING);
         let (lifecycle, lifecycle_receiver) = watch::channel(Lifecycle::Starting);
+        let (wanted_pods, wanted_pods_receiver) = watch::channel(Arc::default());
         let shutdown = Arc::new(ShutdownSignal::default());
         let audit = AuditLog::new(Arc::clone(&wiring.counters), wiring.has_predecessor);
         let handle = ControlHandle {
@@ -155,6 +158,7 @@ impl Controller {
             last_reload: Arc::default(),
             audit_keep: audit.keep(),
             drain_news: audit.news(),
+            wanted_pods: wanted_pods_receiver,
         };
         let mut controller = Self {
             table: Table::new(wiring.seed),
@@ -186,6 +190,7 @@ impl Controller {
             open_flows: wiring.open_flows,
             arrivals: Vec::new(),
             last_publish: None,
+            wanted_pods,
             audit,
             paces: Paces::default(),
             ended: Ended { flows_cut: 0, forced: false },
@@ -341,6 +346,8 @@ impl Controller {
                 let endpoint = || Arc::clone(&endpoint);
                 self.workers.tell_all(|_| Command::PlanDrain { endpoint: endpoint(), service, plan });
             }
+            Output::PodsWanted(pods) => drop(self.wanted_pods.send_replace(pods)),
+            Output::Rebalance(run) => self.workers.tell_all(|_| Command::Rebalance(run.clone())),
             Output::Notice(notice) => {
                 self.counters.notices(NoticeKind::of(&notice)).fetch_add(1, Ordering::Relaxed);
                 if let Notice::SliceIgnored { count, .. } = notice {

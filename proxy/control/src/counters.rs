@@ -57,6 +57,10 @@ pub enum NoticeKind {
     SliceIgnored,
     /// Slices of a service with fixed endpoints.
     SlicesShadowed,
+    /// Flows begin to move to endpoints that were added.
+    RebalanceBegan,
+    /// No more of them move.
+    RebalanceEnded,
 }
 
 /// What the controller counts.
@@ -149,7 +153,7 @@ impl EventKind {
 
 impl NoticeKind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::EndpointAdded,
         Self::ConditionsChanged,
         Self::DrainBegan,
@@ -160,6 +164,8 @@ impl NoticeKind {
         Self::AmbiguousPort,
         Self::SliceIgnored,
         Self::SlicesShadowed,
+        Self::RebalanceBegan,
+        Self::RebalanceEnded,
     ];
 
     /// The word in metrics.
@@ -175,6 +181,8 @@ impl NoticeKind {
             Self::AmbiguousPort => "ambiguous_port",
             Self::SliceIgnored => "slice_ignored",
             Self::SlicesShadowed => "slices_shadowed",
+            Self::RebalanceBegan => "rebalance_began",
+            Self::RebalanceEnded => "rebalance_ended",
         }
     }
 
@@ -191,6 +199,8 @@ impl NoticeKind {
             Notice::AmbiguousPort { .. } => Self::AmbiguousPort,
             Notice::SliceIgnored { .. } => Self::SliceIgnored,
             Notice::SlicesShadowed { .. } => Self::SlicesShadowed,
+            Notice::RebalanceBegan { .. } => Self::RebalanceBegan,
+            Notice::RebalanceEnded { .. } => Self::RebalanceEnded,
         }
     }
 }

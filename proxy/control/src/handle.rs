@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate_core::{AdminState, EndpointSelector, FlowId};
+use tidegate_core::{AdminState, EndpointSelector, FlowId, PodRef};
 use tokio::{
     sync::{Notify, broadcast, mpsc, oneshot, watch},
     time::timeout,
@@ -34,6 +34,7 @@ pub struct ControlHandle {
     pub(crate) requests: mpsc::Sender<Request>,
     pub(crate) lifecycle: watch::Receiver<Lifecycle>,
     pub(crate) shutdown: Arc<ShutdownSignal>,
+    pub(crate) wanted_pods: watch::Receiver<Arc<[PodRef]>>,
     pub(crate) counters: Arc<ControlCounters>,
     pub(crate) clock: Clock,
     pub(crate) last_reload: Arc<Mutex<Option<LastReload>>>,
@@ -92,6 +93,11 @@ impl ControlHandle {
     /// How many audit records of drains that are over are kept.
     pub fn keep_audit_records(&self, count: usize) {
         self.audit_keep.store(count, Ordering::Relaxed);
+    }
+
+    /// The pods whose deadlines matter, for a source that knows pods.
+    pub fn wanted_pods(&self) -> watch::Receiver<Arc<[PodRef]>> {
+        self.wanted_pods.clone()
     }
 
     /// What becomes of drains from here on, until the controller ends; `None` where it has.

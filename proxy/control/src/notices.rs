@@ -70,6 +70,14 @@ pub(crate) fn write(notice: &Notice) {
         Notice::SliceIgnored { slice, why, count } => {
             tracing::warn!(slice = %slice, why, count, "slice, or part of it, is not used");
         }
+        Notice::RebalanceBegan { service, surplus } => tracing::info!(
+            service = %service,
+            surplus,
+            "rebalance began: endpoints that were added get flows of the others"
+        ),
+        Notice::RebalanceEnded { service, moved, why } => {
+            tracing::info!(service = %service, moved, why, "rebalance ended");
+        }
         Notice::SlicesShadowed { service } => tracing::warn!(
             service = %service,
             "service has a fixed list of endpoints; its slices are not used"

@@ -167,6 +167,7 @@ async fn play(
                 let what = if plan.is_some() { "plan" } else { "no plan" };
                 (Some(format!("{what} for {}", endpoint.address())), None)
             }
+            Command::Rebalance(run) => (Some(format!("rebalance {}", run.is_some())), None),
             Command::Stop => (Some("stop".to_owned()), Some(Report::Stopped { worker })),
             Command::Freeze { request, .. } => (None, Some(Report::Frozen { request, flows: Vec::new() })),
             Command::Adopt { .. } => unreachable!("there are no flows here"),

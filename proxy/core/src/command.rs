@@ -10,6 +10,7 @@ use crate::{
     admission::Permit,
     endpoint::{Endpoint, EndpointId},
     name::ServicePort,
+    rebalance::Rebalance,
     shed::DrainPlan,
     snapshot::ServiceId,
     survey::{Survey, SurveyOf},
@@ -120,6 +121,9 @@ pub enum WorkerCommand<Socket, Frozen> {
         /// The plan; `None` to let the flows be.
         plan: Option<DrainPlan>,
     },
+    /// Move flows away from endpoints that have more than their fair share, in place of what was said before; `None` to
+    /// let them be. Not answered.
+    Rebalance(Option<Arc<Rebalance>>),
     /// Freeze up to `limit` flows and hand them over. Answered with `Frozen`.
     Freeze {
         /// The number of the answer.

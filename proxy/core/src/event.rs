@@ -82,6 +82,15 @@ pub struct ServiceConfig {
     pub fixed: Option<Vec<FixedEndpoint>>,
 }
 
+/// A pod, and which of those that have its name one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodRef {
+    /// Its name, as namespace/name.
+    pub name: Arc<str>,
+    /// Its uid.
+    pub uid: Arc<str>,
+}
+
 /// An endpoint from configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FixedEndpoint {

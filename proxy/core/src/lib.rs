@@ -18,10 +18,12 @@ pub mod conditions;
 pub mod endpoint;
 pub mod event;
 pub mod gate;
+pub mod lifetime;
 pub mod name;
 pub mod output;
 pub mod pick;
 pub mod ranges;
+pub mod rebalance;
 pub mod rng;
 #[cfg(test)]
 mod sample;
@@ -40,15 +42,18 @@ pub use affinity::{AffinityEntry, AffinityTable};
 pub use command::{FlowId, FlowRow, FlowState, ListenerId, ListenerSpec, WorkerCommand, WorkerReport};
 pub use conditions::Conditions;
 pub use endpoint::{AdminState, Endpoint, EndpointId, EndpointIdentity, OperatorRequest};
-pub use event::{EndpointSelector, Event, FixedEndpoint, ServiceConfig};
+pub use event::{EndpointSelector, Event, FixedEndpoint, PodRef, ServiceConfig};
 pub use gate::{Gate, GateFacts, GateOutcome, GatePhase, Judgement, PeerState};
+pub use lifetime::end_of_life;
 pub use name::{PortName, ServiceName, ServicePort, SliceName};
 pub use output::{Notice, Output};
 pub use pick::{FlowKey, PickState, Refusal};
 pub use ranges::{SourceRange, SourceRanges};
+pub use rebalance::{Claim, Rebalance};
 pub use rng::Rng;
 pub use settings::{
-    DrainDeadline, DrainSettings, Keepalive, OnRemoval, Policy, ServiceSettings, WhenNoneReady,
+    DrainDeadline, DrainSettings, Keepalive, LifetimeSettings, OnRemoval, Policy, RebalanceSettings,
+    ServiceSettings, WhenNoneReady,
 };
 pub use shed::{Allowance, DrainPlan, Schedule};
 pub use slice::{Slice, SliceEndpoint, SlicePort};

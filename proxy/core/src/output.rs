@@ -6,7 +6,9 @@ use core::time::Duration;
 use crate::{
     conditions::Conditions,
     endpoint::Endpoint,
+    event::PodRef,
     name::{ServiceName, ServicePort, SliceName},
+    rebalance::Rebalance,
     settings::OnRemoval,
     shed::DrainPlan,
     snapshot::{ServiceId, Snapshot},
@@ -45,6 +47,11 @@ pub enum Output {
         /// The plan; `None` where there is none any more.
         plan: Option<DrainPlan>,
     },
+    /// The pods whose deadlines matter from now on, all of them: they have draining flows, and their service takes its
+    /// deadline from the pod. A source that knows pods tells them as [`Event::PodDeadline`](crate::Event::PodDeadline).
+    PodsWanted(Arc<[PodRef]>),
+    /// Flows are to be moved from the endpoints that have more than their fair share, until further notice.
+    Rebalance(Option<Arc<Rebalance>>),
     /// Tell the operator.
     Notice(Notice),
 }
@@ -118,6 +125,22 @@ pub enum Notice {
         why: &'static str,
         /// How many of its entries.
         count: u32,
+    },
+    /// Flows of a service begin to be moved from endpoints that have more than their fair share.
+    RebalanceBegan {
+        /// Which.
+        service: ServicePort,
+        /// How many are to move at most.
+        surplus: u64,
+    },
+    /// No more flows of a service are moved.
+    RebalanceEnded {
+        /// Which.
+        service: ServicePort,
+        /// How many were moved.
+        moved: u64,
+        /// Why it ended, in words.
+        why: &'static str,
     },
     /// A service has a fixed list of endpoints and slices too; the slices are ignored.
     SlicesShadowed {

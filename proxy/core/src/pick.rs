@@ -112,6 +112,11 @@ impl PickSet {
         &self.endpoints
     }
 
+    /// Their weights, in the same order.
+    pub(crate) fn weights(&self) -> &[u16] {
+        &self.weights
+    }
+
     /// Whether making a set of these endpoints anew would make no difference.
     pub(crate) fn serves(&self, eligible: &[Weighted], policy: Policy, affinity: bool) -> bool {
         self.policy == policy && self.positions.is_some() == affinity && self.holds(eligible)

@@ -208,6 +208,8 @@ fn words(output: &Output) -> String {
             let what = if plan.is_some() { "plan" } else { "no plan" };
             format!("{what} {}", endpoint.address())
         }
+        Output::PodsWanted(pods) => format!("{} pods wanted", pods.len()),
+        Output::Rebalance(run) => format!("rebalance {}", run.is_some()),
         Output::Notice(notice) => match notice {
             Notice::EndpointAdded { endpoint, .. } => format!("added {}", endpoint.address()),
             Notice::ConditionsChanged { endpoint, .. } => format!("changed {}", endpoint.address()),
@@ -227,6 +229,10 @@ fn words(output: &Output) -> String {
             Notice::Eligibility { service, eligible } => format!("eligible {service} {eligible}"),
             Notice::AmbiguousPort { service, ports } => format!("ambiguous {service} {ports}"),
             Notice::SliceIgnored { slice, why, count } => format!("ignored {slice} {count}: {why}"),
+            Notice::RebalanceBegan { service, surplus } => format!("rebalance of {service} began: {surplus}"),
+            Notice::RebalanceEnded { service, moved, why } => {
+                format!("rebalance of {service} ended after {moved}: {why}")
+            }
             Notice::SlicesShadowed { service } => format!("shadowed {service}"),
         },
     }

@@ -82,6 +82,39 @@ impl Default for DrainSettings {
     }
 }
 
+/// How old a flow may get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LifetimeSettings {
+    /// The most; `None` for ever. An older flow is shed at its next quiet moment, and never cut.
+    pub max: Option<Duration>,
+    /// By up to so many percent of that a flow's own limit is shorter, so that flows which began together do not end
+    /// together; at most 100.
+    pub jitter: u8,
+}
+
+impl Default for LifetimeSettings {
+    fn default() -> Self {
+        Self { max: None, jitter: 10 }
+    }
+}
+
+/// How flows are moved to endpoints that were added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RebalanceSettings {
+    /// The most sheds in a second on this instance; at least 1.
+    pub max_per_second: u32,
+    /// Nothing is done where no endpoint has more than its fair share and so many percent.
+    pub tolerance: u8,
+    /// How long a service's endpoints have to stay as they are first.
+    pub delay: Duration,
+}
+
+impl Default for RebalanceSettings {
+    fn default() -> Self {
+        Self { max_per_second: 10, tolerance: 10, delay: Duration::from_secs(30) }
+    }
+}
+
 /// TCP keepalive on both legs (tcp(7): TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Keepalive {
@@ -124,6 +157,10 @@ pub struct ServiceSettings {
     pub dead_peer_timeout: Option<Duration>,
     /// What ends the flows of a draining endpoint.
     pub drain: DrainSettings,
+    /// What ends flows that have grown old.
+    pub lifetime: LifetimeSettings,
+    /// What moves flows to endpoints that were added; `None` for nothing.
+    pub rebalance: Option<RebalanceSettings>,
     /// Only endpoints on this node (traffic policy Local).
     pub local_only: bool,
     /// The clients that are taken; `None` for everybody.
@@ -144,6 +181,8 @@ impl Default for ServiceSettings {
             user_timeout: None,
             dead_peer_timeout: Some(Duration::from_secs(10)),
             drain: DrainSettings::default(),
+            lifetime: LifetimeSettings::default(),
+            rebalance: None,
             local_only: false,
             source_ranges: None,
         }

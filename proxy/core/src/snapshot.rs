@@ -60,6 +60,15 @@ impl Snapshot {
         self.generation
     }
 
+    /// Every service with its slot.
+    pub fn services(&self) -> impl Iterator<Item = (ServiceId, &Arc<ServiceSnapshot>)> {
+        let id = |slot| ServiceId(u32::try_from(slot).unwrap_or(u32::MAX));
+        self.services
+            .iter()
+            .enumerate()
+            .filter_map(move |(slot, service)| Some((id(slot), service.as_ref()?)))
+    }
+
     /// The service in a slot.
     pub fn service(&self, id: ServiceId) -> Option<&Arc<ServiceSnapshot>> {
         self.services.get(id.0 as usize)?.as_ref()

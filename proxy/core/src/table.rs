@@ -7,9 +7,9 @@
 //!
 //! Inside: `slices` keeps what sources said, `join` makes a list of it (`listed`: each a place in its slice; `source`: or
 //! configuration has the list), `service` gives the list its identities, `touch` remembers what to look at, `eligible`
-//! chooses, `publish` acts, `drain` counts down, `deadline` says until when, `operators` keeps requests, `gate` says what
-//! pods wait for, `configure` says which services there are, `pinned` takes flows in from another process, `view` is for
-//! people.
+//! chooses, `publish` acts, `drain` counts down, `deadline` says until when, `rebalance` whose flows move to endpoints that
+//! were added, `operators` keeps requests, `gate` says what pods wait for, `configure` says which services there are,
+//! `pinned` takes flows in from another process, `view` is for people.
 
 mod configure;
 mod deadline;
@@ -23,6 +23,7 @@ mod numbers;
 mod operators;
 mod pinned;
 mod publish;
+mod rebalance;
 mod service;
 mod slices;
 mod source;
@@ -43,6 +44,7 @@ use self::{
     gate::Gates,
     numbers::Numbers,
     operators::Operators,
+    rebalance::Rebalances,
     service::Service,
     slices::{Arrived, Slices, ignored},
     touch::Touch,
@@ -54,7 +56,7 @@ pub use self::{
 };
 use crate::{
     endpoint::{Endpoint, EndpointId, OperatorRequest},
-    event::{EndpointSelector, Event},
+    event::{EndpointSelector, Event, PodRef},
     name::{ServiceName, ServicePort, SliceName},
     output::Output,
     slice::Slice,
@@ -82,6 +84,9 @@ pub struct Table {
     operators: Operators,
     pod_deadlines: PodDeadlines,
     gates: Gates,
+    /// The pods that a source was last asked to follow.
+    wanted_pods: Arc<[PodRef]>,
+    rebalances: Rebalances,
     numbers: Numbers,
     touched: BTreeMap<ServicePort, Touch>,
     snapshot: Arc<Snapshot>,
@@ -103,6 +108,8 @@ impl Table {
             operators: Operators::default(),
             pod_deadlines: PodDeadlines::default(),
             gates: Gates::default(),
+            wanted_pods: Arc::new([]),
+            rebalances: Rebalances::default(),
             numbers: Numbers::default(),
             touched: BTreeMap::new(),
             snapshot: Arc::default(),

@@ -23,8 +23,12 @@ pub enum Party {
     Removal,
     /// Tidegate ended it gently ahead of its endpoint's deadline, at a quiet moment: no byte was lost.
     Shed,
-    /// Tidegate ended it at its endpoint's deadline, or a byte came in after it was shed.
+    /// Tidegate ended it at its endpoint's deadline, or a byte came in after it was shed, for whichever reason.
     Cut,
+    /// Tidegate ended it gently because it was older than maxLifetime: no byte was lost.
+    Lifetime,
+    /// Tidegate ended it gently because its endpoint had more than its fair share (rebalance): no byte was lost.
+    Rebalance,
     /// An operator closed it.
     Operator,
     /// The process ended (shutdown.grace).
@@ -57,7 +61,7 @@ pub struct Termination {
 
 impl Party {
     /// Every party, in the order of [`Party::index`].
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Normal,
         Self::Client,
         Self::Endpoint,
@@ -68,6 +72,8 @@ impl Party {
         Self::Removal,
         Self::Shed,
         Self::Cut,
+        Self::Lifetime,
+        Self::Rebalance,
         Self::Operator,
         Self::Shutdown,
     ];
@@ -90,6 +96,8 @@ impl Party {
             Self::Removal => 'D',
             Self::Shed => 'G',
             Self::Cut => 'L',
+            Self::Lifetime => 'A',
+            Self::Rebalance => 'B',
             Self::Operator => 'K',
             Self::Shutdown => 'X',
         }
@@ -108,6 +116,8 @@ impl Party {
             Self::Removal => "removal",
             Self::Shed => "shed",
             Self::Cut => "cut",
+            Self::Lifetime => "lifetime",
+            Self::Rebalance => "rebalance",
             Self::Operator => "operator",
             Self::Shutdown => "shutdown",
         }

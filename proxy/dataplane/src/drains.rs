@@ -47,6 +47,8 @@ struct Draining {
     left: u64,
     /// No endpoint was ready at the last look.
     waits: bool,
+    /// The deadline was over at the last look.
+    is_late: bool,
 }
 
 impl Drains {
@@ -71,6 +73,7 @@ impl Drains {
                     line: BinaryHeap::new(),
                     left: 0,
                     waits: false,
+                    is_late: false,
                 };
                 new.line_up(flows);
                 draining.push(new);
@@ -92,7 +95,7 @@ impl Drains {
     /// A flow has ended, or left this worker.
     pub(crate) fn note_ended(&self, flow: &Flow) {
         // Without plans, which is nearly always, this is all that a flow's end pays.
-        if self.is_active() && !flow.is_shed.get() {
+        if self.is_active() && flow.shed.get() != Some(Party::Shed) {
             self.with(flow, |draining| draining.left = draining.left.saturating_sub(1));
         }
     }
@@ -109,7 +112,6 @@ impl Drains {
 
     /// A flow that was told to go was not quiet after all.
     pub(crate) fn decline(&self, flow: &Flow) {
-        flow.is_shed.set(false);
         self.with(flow, |draining| {
             draining.left += 1;
             draining.line.push(Reverse((flow.active.get(), flow.id)));
@@ -131,7 +133,7 @@ impl Drains {
         let mut allowances = self.allowances.borrow_mut();
         let mut late = Vec::new();
         for draining in &mut *draining {
-            if !draining.has_refuge(&snapshot) {
+            if !has_refuge(&snapshot, draining.service) {
                 draining.waits = true;
                 continue;
             }
@@ -141,8 +143,13 @@ impl Drains {
                 draining.line_up(&worker.flows);
             }
             if draining.schedule.is_over(now) {
-                late.push(draining.endpoint.id());
-                continue;
+                // Where looks came late, whoever is quiet still gets a FIN, within the cap; the next look cuts.
+                if std::mem::replace(&mut draining.is_late, true) {
+                    late.push(draining.endpoint.id());
+                    continue;
+                }
+            } else {
+                draining.is_late = false;
             }
             let (own, all) = flows.get(&draining.service).copied().unwrap_or_default();
             let allowance = allowances.entry(draining.service).or_insert_with(|| Allowance::new(now));
@@ -173,6 +180,12 @@ impl Drains {
     }
 }
 
+/// Whoever reconnects finds a ready endpoint of the service.
+pub(crate) fn has_refuge(snapshot: &Snapshot, service: ServiceId) -> bool {
+    let service = snapshot.service(service);
+    service.is_some_and(|service| service.tier() == Tier::Ready && service.eligible() > 0)
+}
+
 impl Draining {
     /// It has flows, or may get some as a last resort. Where it is open, the end of the plan is on its way.
     fn needs_a_plan(&self) -> bool {
@@ -184,18 +197,12 @@ impl Draining {
         }
     }
 
-    /// Whoever reconnects finds a ready endpoint.
-    fn has_refuge(&self, snapshot: &Snapshot) -> bool {
-        let service = snapshot.service(self.service);
-        service.is_some_and(|service| service.tier() == Tier::Ready && service.eligible() > 0)
-    }
-
     /// Puts this worker's flows in line.
     fn line_up(&mut self, flows: &Flows) {
         self.line.clear();
         self.left = 0;
         flows.each(Some(self.endpoint.id()), |flow| {
-            if !flow.is_shed.get() {
+            if flow.shed.get() != Some(Party::Shed) {
                 self.line.push(Reverse((flow.active.get(), flow.id)));
                 self.left += 1;
             }
@@ -225,7 +232,12 @@ impl Draining {
                 self.line.push(Reverse((seen, id)));
                 return;
             }
-            flow.is_shed.set(true);
+            if flow.shed.get().is_some() {
+                // It goes already, for another reason; or it stays, and is seen again.
+                self.line.push(Reverse((seen, id)));
+                return;
+            }
+            flow.shed.set(Some(Party::Shed));
             flow.order(|_| ());
             self.left = self.left.saturating_sub(1);
             allowance.spend();

@@ -131,7 +131,7 @@ async fn live(
             relay.close(&worker.tools);
             Termination { by: Party::Timeout, phase }
         }
-        Outcome::Quiet => Termination { by: Box::pin(shed(relay, &worker.tools)).await, phase },
+        Outcome::Quiet(by) => Termination { by: Box::pin(shed(relay, by, &worker.tools)).await, phase },
         Outcome::Ordered(by) => {
             relay.reset(&worker.tools);
             Termination { by, phase }
@@ -139,12 +139,14 @@ async fn live(
         Outcome::Frozen => {
             let frozen = freeze(&worker, &flow, relay);
             worker.hand_out(&flow, frozen);
-            return worker.release(permit);
+            worker.release(permit);
+            return worker.note_left(&flow);
         }
     };
     let how = how_it_ended(&flow, termination);
     end(&worker, &flow, termination);
     worker.count_out(permit, how);
+    worker.note_left(&flow);
 }
 
 /// How a drain's record counts a connected flow that ended so. Its state says whose FIN came first.
@@ -155,9 +157,16 @@ fn how_it_ended(flow: &Flow, termination: Termination) -> FlowEnd {
         (Party::Endpoint | Party::NoEndpoint | Party::Resource, _) => FlowEnd::Broken,
         (Party::Shed, _) => FlowEnd::Shed,
         (Party::Cut, _) => FlowEnd::Cut,
-        (Party::Denied | Party::Timeout | Party::Removal | Party::Operator | Party::Shutdown, _) => {
-            FlowEnd::Ordered
-        }
+        (
+            Party::Denied
+            | Party::Timeout
+            | Party::Removal
+            | Party::Lifetime
+            | Party::Rebalance
+            | Party::Operator
+            | Party::Shutdown,
+            _,
+        ) => FlowEnd::Ordered,
     }
 }
 
@@ -188,8 +197,8 @@ enum Outcome {
     Relayed(Ending),
     IdleTooLong,
     Ordered(Party),
-    /// It is to be shed, and this is the moment.
-    Quiet,
+    /// It is to be shed in this party's name, and this is the moment.
+    Quiet(Party),
     Frozen,
 }
 
@@ -216,11 +225,11 @@ impl Conversation {
         if let Poll::Ready(ending) = ending {
             return Poll::Ready(Outcome::Relayed(ending));
         }
-        if flow.is_shed.get() {
+        if let Some(by) = flow.shed.get() {
             if !has_moved && relay.is_quiet() {
-                return Poll::Ready(Outcome::Quiet);
+                return Poll::Ready(Outcome::Quiet(by));
             }
-            worker.drains.decline(flow);
+            worker.decline(flow, by);
         }
         if relay.is_deaf() && !flow.is_watched.replace(true) {
             worker.watch(flow);

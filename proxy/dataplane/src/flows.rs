@@ -31,8 +31,8 @@ pub(crate) struct Flow {
     pub(crate) endpoint: RefCell<Option<Arc<Endpoint>>>,
     /// The worker looks at it from time to time, because a receiver holds it up.
     pub(crate) is_watched: Cell<bool>,
-    /// It was told to end at its next quiet moment.
-    pub(crate) is_shed: Cell<bool>,
+    /// It was told to end at its next quiet moment, in this party's name.
+    pub(crate) shed: Cell<Option<Party>>,
     /// Its relay is over; it is delivering what is left, or closing.
     pub(crate) is_leaving: Cell<bool>,
     orders: Cell<Orders>,
@@ -148,7 +148,7 @@ impl Flows {
             bytes_down: Cell::new(0),
             endpoint: RefCell::new(None),
             is_watched: Cell::new(false),
-            is_shed: Cell::new(false),
+            shed: Cell::new(None),
             is_leaving: Cell::new(false),
             orders: Cell::default(),
             waker: RefCell::new(None),

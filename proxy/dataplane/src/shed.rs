@@ -9,15 +9,18 @@ use tidegate_core::Party;
 use tidegate_sys::socket;
 
 use crate::{
+    flows::Flow,
     leg::{Leg, Moved},
     relay::{Relay, Tools},
+    worker::Worker,
 };
 
 /// How long both ends may take to answer the FIN.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
-/// Ends a quiet flow. Says in whose name it ended: [`Party::Shed`], or [`Party::Cut`] where a byte was lost.
-pub(crate) async fn shed(relay: Relay, tools: &Tools) -> Party {
+/// Ends a quiet flow in this party's name. Says in whose name it ended: that one's, or [`Party::Cut`] where a byte was
+/// lost.
+pub(crate) async fn shed(relay: Relay, by: Party, tools: &Tools) -> Party {
     let Relay { client, endpoint, up, down } = &relay;
     for (half, sink) in [(up, endpoint), (down, client)] {
         if !half.is_fin_passed() {
@@ -32,9 +35,33 @@ pub(crate) async fn shed(relay: Relay, tools: &Tools) -> Party {
     };
     // An end that does not answer has sent nothing either; the kernel resets what it sends later.
     let _ = tokio::time::timeout(ANSWER_LIMIT, ends).await;
-    let party = if lost.get() { Party::Cut } else { Party::Shed };
+    let party = if lost.get() { Party::Cut } else { by };
     relay.close(tools);
     party
+}
+
+impl Worker {
+    /// There is somebody to be told to go, or there may be.
+    pub(crate) fn sheds(&self) -> bool {
+        self.drains.is_active() || self.rebalances.is_active() || self.lifetimes.is_due(self.now())
+    }
+
+    /// A flow that was told to go was not quiet after all.
+    pub(crate) fn decline(&self, flow: &Flow, by: Party) {
+        flow.shed.set(None);
+        match by {
+            Party::Lifetime => self.lifetimes.decline(flow, self.now()),
+            Party::Rebalance => self.rebalances.decline(flow),
+            _ => self.drains.decline(flow),
+        }
+    }
+
+    /// A flow's permit is released, in whichever way it went.
+    pub(crate) fn note_left(&self, flow: &Flow) {
+        if flow.shed.get() == Some(Party::Rebalance) {
+            self.rebalances.note_left(flow);
+        }
+    }
 }
 
 /// Reads to the end, and notes whether there was anything.

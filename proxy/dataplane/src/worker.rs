@@ -31,9 +31,11 @@ use crate::{
     counters::WorkerCounters,
     drains::{Drains, SHED_TICK},
     flow,
-    flows::{Flow, Flows, Orders},
+    flows::{Flow, Flows},
     freeze::Freeze,
+    lifetimes::Lifetimes,
     pipes::Pipes,
+    rebalances::Rebalances,
     relay::Tools,
     survey,
 };
@@ -100,6 +102,8 @@ pub(crate) struct Worker {
     pub(crate) flows: Flows,
     pub(crate) tools: Tools,
     pub(crate) drains: Drains,
+    pub(crate) lifetimes: Lifetimes,
+    pub(crate) rebalances: Rebalances,
     pub(crate) rng: RefCell<Rng>,
     /// Ports that a connect of this host may be given.
     pub(crate) local_ports: RangeInclusive<u16>,
@@ -151,6 +155,8 @@ async fn run(options: WorkerOptions) {
         counters,
         tools,
         drains: Drains::default(),
+        lifetimes: Lifetimes::new(options.seed),
+        rebalances: Rebalances::default(),
         rng: RefCell::new(Rng::new(options.seed)),
         local_ports: local_ports(),
         flow_ended: Notify::new(),
@@ -177,8 +183,10 @@ async fn run(options: WorkerOptions) {
                 worker.tick();
                 continue;
             }
-            _ = shed_tick.tick(), if worker.drains.is_active() => {
+            _ = shed_tick.tick(), if worker.sheds() => {
                 worker.drains.tick(&worker);
+                worker.rebalances.tick(&worker);
+                worker.lifetimes.tick(&worker, worker.all_counters.len());
                 continue;
             }
         };
@@ -275,6 +283,7 @@ async fn carry_out(worker: &Rc<Worker>, listeners: &mut Listeners, command: Comm
         Command::PlanDrain { endpoint, service, plan } => {
             worker.drains.plan(endpoint, service, plan, &worker.flows, worker.now());
         }
+        Command::Rebalance(run) => worker.rebalances.follow(run, &worker.flows),
         Command::Freeze { request, limit } => worker.freeze(request, limit).await,
         Command::Adopt { flow: frozen, permit, listener } => {
             let target = listeners.get(&listener.id).and_then(|sockets| sockets.first()).map_or_else(
@@ -338,8 +347,12 @@ impl Worker {
     }
 
     fn tick(&self) {
-        self.order_those_due(&self.young, KEEPALIVE_AFTER, |orders| orders.keepalive = true);
-        self.order_those_due(&self.held_up, flow::STALL, |orders| orders.look = true);
+        self.lifetimes.follow(&self.snapshot.load(), &self.flows, self.now());
+        self.order_those_due(&self.young, KEEPALIVE_AFTER, |flow| {
+            flow.order(|orders| orders.keepalive = true);
+            self.lifetimes.expect(flow);
+        });
+        self.order_those_due(&self.held_up, flow::STALL, |flow| flow.order(|orders| orders.look = true));
     }
 
     /// Orders something of the flows at the front of a line that have waited long enough.
@@ -347,7 +360,7 @@ impl Worker {
         &self,
         line: &RefCell<VecDeque<(Timestamp, FlowId)>>,
         wait: Duration,
-        order: impl Fn(&mut Orders),
+        order: impl Fn(&Flow),
     ) {
         let now = self.now();
         let mut line = line.borrow_mut();
@@ -357,7 +370,7 @@ impl Worker {
             }
             line.pop_front();
             if let Some(flow) = self.flows.find(id) {
-                flow.order(&order);
+                order(&flow);
             }
         }
         if line.is_empty() {

@@ -1,8 +1,11 @@
 //! What the simulation asserts of drains: their deadlines, and what their records add up to.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use tidegate_core::{DrainPlan, DrainRecord, Endpoint, table::ServiceView};
+use tidegate_core::{
+    DrainDeadline, DrainPlan, DrainRecord, Endpoint, PodRef,
+    table::{EndpointView, ServiceView},
+};
 
 use super::world::World;
 
@@ -17,6 +20,24 @@ impl World {
             self.seen.earlier_deadlines += u64::from(plan.deadline < before.deadline);
         }
         self.plans.insert(endpoint.id(), plan);
+    }
+
+    /// A source follows the pods of drains that are on, where their service takes its deadline from there, and no other.
+    pub(super) fn check_wanted(&self) {
+        let wanted = |view: &ServiceView| {
+            let is_asked = view.settings.drain.deadline == DrainDeadline::Pod;
+            let pods = view.endpoints.iter().filter(move |endpoint| {
+                let is_on = endpoint.drain.as_ref().is_some_and(|drain| drain.drained.is_none());
+                is_asked && is_on && endpoint.conditions.is_none_or(|conditions| conditions.terminating)
+            });
+            let of = |endpoint: &EndpointView| {
+                let uid = endpoint.endpoint.identity().pod_uid.clone()?;
+                Some(PodRef { name: endpoint.pod.clone()?, uid })
+            };
+            pods.filter_map(of).collect::<Vec<_>>()
+        };
+        let wanted: BTreeSet<PodRef> = self.table.services().iter().flat_map(wanted).collect();
+        assert_eq!(self.wanted.iter().cloned().collect::<Vec<_>>(), wanted.into_iter().collect::<Vec<_>>());
     }
 
     /// Every flow that was there is accounted for, and others came only as a last resort.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tidegate_core::Endpoint;
 
-use super::world::{Seen, World};
+use super::{seen::Seen, world::World};
 
 impl World {
     /// Some pod begins to wait at a gate.

@@ -3,14 +3,15 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tidegate_core::{
-    AdminState, Conditions, DrainDeadline, EndpointSelector, Event, FixedEndpoint, Policy, Rng,
-    ServiceConfig, ServiceName, ServicePort, ServiceSettings, Slice, SliceEndpoint, SliceName, SlicePort,
-    Timestamp, WhenNoneReady,
+    AdminState, Conditions, DrainDeadline, EndpointSelector, Event, FixedEndpoint, Policy, RebalanceSettings,
+    Rng, ServiceConfig, ServiceName, ServicePort, ServiceSettings, Slice, SliceEndpoint, SliceName,
+    SlicePort, Timestamp, WhenNoneReady,
 };
 
 use super::model::Model;
 
 const SERVICES: [&str; 2] = ["one", "two"];
+const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 const POLICIES: [Policy; 4] = [Policy::LeastFlows, Policy::RoundRobin, Policy::Random, Policy::Maglev];
 
 /// Random facts that follow from a seed.
@@ -65,6 +66,13 @@ impl Generator {
             settings.drain.deadline =
                 if self.chance(50) { DrainDeadline::Pod } else { DrainDeadline::After(time) };
         }
+        if self.chance(60) {
+            settings.rebalance = Some(RebalanceSettings {
+                max_per_second: 1 + self.rng.below(50) as u32,
+                tolerance: self.rng.below(30) as u8,
+                delay: Duration::from_millis([0, 0, 500, 60_000][self.rng.below(4)]),
+            });
+        }
         if self.chance(10) {
             settings.affinity_timeout = Some(Duration::from_secs(1 + self.rng.below(100) as u64));
         }
@@ -111,7 +119,7 @@ impl Generator {
             conditions: self.conditions(),
             pod_uid: (!anonymous).then(|| pod.as_str().into()),
             pod_name: (!anonymous).then(|| format!("default/{pod}").into()),
-            node: None,
+            node: self.chance(60).then(|| NODES[self.rng.below(NODES.len())].into()),
             zone: None,
             zone_hints: hints(self, ["zone-a", "zone-b"]),
             node_hints: if self.chance(50) { hints(self, ["node-a", "node-b"]) } else { Vec::new() },
@@ -209,8 +217,12 @@ impl Generator {
 
     /// One to a few facts that may be handled together.
     pub(super) fn facts(&mut self, model: &Model, now: Timestamp) -> Vec<Event> {
-        match self.rng.below(22) {
-            20..=21 => (0..6).filter_map(|_| self.pod(model, now)).collect(),
+        match self.rng.below(24) {
+            22..=23 => {
+                let leaving = NODES.into_iter().filter(|_| self.chance(30)).map(Into::into).collect();
+                vec![Event::NodesLeaving(leaving)]
+            }
+            20..=21 => (0..12).filter_map(|_| self.pod(model, now)).collect(),
             0 if self.chance(50) => vec![self.configuration()],
             0..=1 => vec![self.relist(model)],
             2 if self.chance(50) => {

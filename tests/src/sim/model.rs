@@ -25,6 +25,8 @@ pub(super) struct Model {
     pub(super) gates: BTreeSet<Arc<str>>,
     zone: Option<Arc<str>>,
     node: Option<Arc<str>>,
+    /// The nodes that are going away.
+    leaving: BTreeSet<Arc<str>>,
     requests: Vec<(EndpointSelector, AdminState, String)>,
     /// At which change a slice first had a pod at an address.
     arrivals: BTreeMap<(SliceName, IpAddr, Uid), u64>,
@@ -38,7 +40,10 @@ pub(super) struct Known {
     pub(super) conditions: Conditions,
     pub(super) mode: AdmissionMode,
     pub(super) drains: bool,
+    /// It drains because its node is going away.
+    pub(super) leaves: bool,
     pub(super) weight: u16,
+    node: Option<Arc<str>>,
     node_hints: Vec<Arc<str>>,
     zone_hints: Vec<Arc<str>>,
 }
@@ -72,8 +77,11 @@ impl Model {
                 (self.node, self.zone) = (name.clone(), zone.clone());
                 is_new
             }
-            // The simulation has no nodes that go away.
-            Event::NodesLeaving(_) => false,
+            Event::NodesLeaving(nodes) => {
+                let is_new = self.leaving != *nodes;
+                self.leaving.clone_from(nodes);
+                is_new
+            }
             Event::SlicesListed(slices) => {
                 let mut is_new = !self.synced;
                 self.synced = true;
@@ -168,7 +176,27 @@ impl Model {
                 }
             }
         }
+        self.close_leaving(&mut present);
         Some(self.choose(config, present, ambiguous))
+    }
+
+    /// A25: what is on a node that goes is closed, where another endpoint of its family stays open.
+    fn close_leaving(&self, present: &mut BTreeMap<SocketAddr, Known>) {
+        let goes = |known: &Known| known.node.as_ref().is_some_and(|node| self.leaving.contains(node));
+        for is_v4 in [true, false] {
+            let is_open = |address: &SocketAddr, known: &Known| {
+                address.is_ipv4() == is_v4 && known.mode == AdmissionMode::Open
+            };
+            if present.iter().any(|(address, known)| is_open(address, known) && !goes(known)) {
+                for (address, known) in present.iter_mut() {
+                    if is_open(address, known) && goes(known) {
+                        known.mode = AdmissionMode::Closed;
+                        known.leaves = true;
+                        known.drains = true;
+                    }
+                }
+            }
+        }
     }
 
     fn choose(
@@ -252,7 +280,9 @@ impl Model {
                 conditions: conditions_of(&endpoint.pod_uid),
                 mode: AdmissionMode::Closed,
                 drains: false,
+                leaves: false,
                 weight: 1,
+                node: endpoint.node.clone(),
                 node_hints: endpoint.node_hints.clone(),
                 zone_hints: endpoint.zone_hints.clone(),
             };
@@ -281,7 +311,9 @@ fn fixed(list: &[tidegate_core::FixedEndpoint]) -> BTreeMap<SocketAddr, (Known, 
         conditions: Conditions::default(),
         mode: AdmissionMode::Closed,
         drains: false,
+        leaves: false,
         weight,
+        node: None,
         node_hints: Vec::new(),
         zone_hints: Vec::new(),
     };

@@ -11,13 +11,15 @@ use std::{
 
 use tidegate_core::{
     AdmissionMode, DrainPlan, Endpoint, EndpointId, Event, FlowKey, Notice, Output, Permit, PickState,
-    Refusal, ServiceId, ServicePort, ServiceSnapshot, Snapshot, Table, Tier, Timestamp, table::ServiceView,
+    PodRef, Rebalance, Refusal, ServiceId, ServicePort, ServiceSnapshot, Snapshot, Table, Tier, Timestamp,
+    table::ServiceView,
 };
 
 use super::{
     gates,
     generate::Generator,
     model::{Expected, Model},
+    seen::Seen,
 };
 
 /// A worker: the snapshot that it picks from, and its cursors.
@@ -29,58 +31,8 @@ struct Worker {
 
 /// A flow: its permit, and the endpoint it had from the start.
 pub(super) struct Flow {
-    permit: Permit,
+    pub(super) permit: Permit,
     pub(super) endpoint: Arc<Endpoint>,
-}
-
-/// What a history came by: a simulation that never gets there shows nothing.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    flows: u64,
-    last_resort_flows: u64,
-    retries: u64,
-    stale_picks: u64,
-    gone_with_flows: u64,
-    drains_with_flows: u64,
-    ambiguous: u64,
-    came_back: u64,
-    narrowed_by_hints: u64,
-    pub(super) earlier_deadlines: u64,
-    pub(super) records_with_flows: u64,
-    pub(super) gates_opened: u64,
-    pub(super) flows_at_gates: u64,
-}
-
-impl Seen {
-    fn counts(&mut self) -> [&mut u64; 13] {
-        [
-            &mut self.flows,
-            &mut self.last_resort_flows,
-            &mut self.retries,
-            &mut self.stale_picks,
-            &mut self.gone_with_flows,
-            &mut self.drains_with_flows,
-            &mut self.ambiguous,
-            &mut self.came_back,
-            &mut self.narrowed_by_hints,
-            &mut self.earlier_deadlines,
-            &mut self.records_with_flows,
-            &mut self.gates_opened,
-            &mut self.flows_at_gates,
-        ]
-    }
-
-    /// Adds what another history came by.
-    pub(super) fn add(&mut self, mut other: Self) {
-        for (sum, count) in self.counts().into_iter().zip(other.counts()) {
-            *sum += *count;
-        }
-    }
-
-    /// How often the rarest of the situations came up.
-    pub(super) fn least(&mut self) -> u64 {
-        self.counts().into_iter().map(|count| *count).min().unwrap_or(0)
-    }
 }
 
 /// Everything in a simulation.
@@ -88,8 +40,8 @@ pub(super) struct World {
     pub(super) generator: Generator,
     pub(super) model: Model,
     pub(super) table: Table,
-    now: Timestamp,
-    published: Arc<Snapshot>,
+    pub(super) now: Timestamp,
+    pub(super) published: Arc<Snapshot>,
     workers: Vec<Worker>,
     pub(super) flows: Vec<Flow>,
     /// Pods at gates; whether one could be told that nothing is left.
@@ -99,6 +51,10 @@ pub(super) struct World {
     pub(super) plans: BTreeMap<EndpointId, DrainPlan>,
     /// Flows that entered an endpoint whose drain was on.
     pub(super) came_late: BTreeMap<EndpointId, u64>,
+    /// The pods that a source is to follow.
+    pub(super) wanted: Arc<[PodRef]>,
+    /// The rebalance that is on.
+    pub(super) run: Option<Arc<Rebalance>>,
     pub(super) seen: Seen,
 }
 
@@ -116,6 +72,8 @@ impl World {
             slots: BTreeMap::new(),
             plans: BTreeMap::new(),
             came_late: BTreeMap::new(),
+            wanted: Arc::new([]),
+            run: None,
             seen: Seen::default(),
         };
         let configuration = world.generator.configuration();
@@ -145,6 +103,8 @@ impl World {
                 self.table.handle_tick(self.now);
                 self.poll();
                 self.check_after_tick();
+                self.check_wanted();
+                self.move_flows();
             }
             9..=10 => {
                 let worker = self.generator.rng.below(self.workers.len());
@@ -222,6 +182,15 @@ impl World {
                 Output::EndpointGone { endpoint, .. } => assert!(endpoint.admission().flows() > 0),
                 Output::EndpointBack { .. } => self.seen.came_back += 1,
                 Output::DrainPlanned { endpoint, plan, .. } => self.planned(endpoint, *plan),
+                Output::PodsWanted(pods) => {
+                    assert_ne!(self.wanted, *pods, "what a source knows is not said again");
+                    self.seen.wanted_pods += pods.len() as u64;
+                    self.wanted = Arc::clone(pods);
+                }
+                Output::Rebalance(run) => {
+                    assert_ne!(self.run.is_some(), run.is_some(), "one service at a time");
+                    self.run.clone_from(run);
+                }
                 Output::Notice(Notice::Drained { record } | Notice::DrainUndone { record }) => {
                     self.check_record(record);
                 }
@@ -348,6 +317,7 @@ impl World {
             }
         }
         for expected in self.expectations().values() {
+            self.seen.node_drains += expected.present.values().filter(|known| known.leaves).count() as u64;
             let open = expected.present.values().filter(|known| known.mode == AdmissionMode::Open).count();
             let narrowed = expected.tier == Tier::Ready && expected.eligible.len() < open;
             self.seen.narrowed_by_hints += u64::from(narrowed);

@@ -1,20 +1,33 @@
-//! Deadlines: when the flows of a draining endpoint are brought to their end.
+//! Deadlines: when the flows of a draining endpoint are brought to their end, and which pods have a say in that.
 //!
 //! Decided here, from the service's settings, the operator's request and what is known of the pod. A deadline only ever
 //! moves earlier while its drain lasts: flows that were told to hurry cannot be told to wait. How the time until then
 //! is used is `shed`'s business.
+//!
+//! Pods are asked for by name, and only while it matters: their endpoint terminates or has gone, flows are left on it, and
+//! its service takes its deadline from the pod. So a source reads few pods, and none where nobody wants that.
 
-use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
+use core::time::Duration;
 
 use super::{Table, entry::Entry, service::Service};
 use crate::{
     endpoint::OperatorRequest,
+    event::PodRef,
     output::Output,
     settings::{DrainDeadline, DrainSettings},
     shed::DrainPlan,
     snapshot::ServiceId,
     time::Timestamp,
 };
+
+/// What a deadline that is over when it becomes known still leaves, so that those who are quiet get a FIN and not a reset.
+const HASTE: Duration = Duration::from_secs(1);
 
 /// When the processes of terminating pods are killed, by the pod's uid.
 #[derive(Debug, Default)]
@@ -34,6 +47,7 @@ impl Entry {
         operator: Option<&OperatorRequest>,
         pods: &PodDeadlines,
         service: ServiceId,
+        now: Timestamp,
     ) -> Option<Output> {
         let pod = pods.of(self);
         let plan = self.drain.as_mut().and_then(|drain| {
@@ -44,7 +58,9 @@ impl Entry {
             };
             let by_operator =
                 operator.and_then(|request| request.deadline.map(|time| request.at.after(time)));
-            drain.deadline = [drain.deadline, by_settings, by_operator].into_iter().flatten().min();
+            let asked = [by_settings, by_operator].into_iter().flatten().min();
+            let asked = asked.map(|asked| if asked < now { now.after(HASTE) } else { asked });
+            drain.deadline = [drain.deadline, asked].into_iter().flatten().min();
             let DrainSettings { window, quiet, max_per_second, .. } = *settings;
             drain.deadline.map(|deadline| DrainPlan {
                 began: drain.since,
@@ -60,12 +76,27 @@ impl Entry {
         self.planned = plan.map(Box::new);
         Some(Output::DrainPlanned { endpoint: Arc::clone(&self.endpoint), service, plan })
     }
+
+    /// Its pod, where flows are left that a drain counts down.
+    fn draining_pod(&self) -> Option<PodRef> {
+        self.drain.as_ref().filter(|drain| drain.drained.is_none())?;
+        let name = Arc::clone(self.facts.pod()?);
+        Some(PodRef { name, uid: self.endpoint.identity().pod_uid.clone()? })
+    }
 }
 
 impl Service {
     fn has_pod(&self, uid: &str) -> bool {
         let is_of = |entry: &Entry| entry.endpoint.identity().pod_uid.as_deref() == Some(uid);
         self.present.values().chain(self.gone.values()).any(is_of)
+    }
+
+    /// The pods whose deadlines matter to it.
+    fn pods_wanted(&self) -> impl Iterator<Item = PodRef> {
+        let is_asked = self.settings.drain.deadline == DrainDeadline::Pod;
+        let terminating = self.present.values().filter(|entry| entry.facts.conditions.terminating);
+        let entries = is_asked.then(|| terminating.chain(self.gone.values()));
+        entries.into_iter().flatten().filter_map(Entry::draining_pod)
     }
 }
 
@@ -85,5 +116,14 @@ impl Table {
 
     pub(super) fn pod_gone(&mut self, uid: &str) {
         self.pod_deadlines.0.remove(uid);
+    }
+
+    /// Says which pods' deadlines matter, where those are others than before.
+    pub(super) fn want_pods(&mut self) {
+        let wanted: BTreeSet<PodRef> = self.services.values().flat_map(Service::pods_wanted).collect();
+        if !wanted.iter().eq(self.wanted_pods.iter()) {
+            self.wanted_pods = wanted.into_iter().collect::<Vec<_>>().into();
+            self.outputs.push_back(Output::PodsWanted(Arc::clone(&self.wanted_pods)));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Drains: since when, why, how many flows are left, when the last one ended.
 //!
-//! A drain begins when an endpoint is terminating and not ready, or when an operator or a gate asks. Not being ready
-//! alone is no drain: it may come back any moment and nobody waits for its flows to end.
+//! A drain begins when an endpoint is terminating and not ready, when an operator or a gate asks, or when its node is going
+//! away. Not being ready alone is no drain: it may come back any moment and nobody waits for its flows to end.
 
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 
@@ -27,9 +27,11 @@ impl Entry {
         now: Timestamp,
     ) -> Vec<Notice> {
         let by_slice = self.facts.conditions.is_draining().then(|| self.slice_says_terminating());
+        let by_node = self.facts.node().filter(|_| self.leaves).map(|node| format!("node {node} is leaving"));
         let by_operator = operator.map(|request| format!("operator {}", request.by));
         let by_gate = by_gate.then(|| String::from("gate"));
-        let why = [by_slice, by_operator, by_gate].into_iter().flatten().reduce(|a, b| format!("{a}, {b}"));
+        let reasons = [by_slice, by_node, by_operator, by_gate].into_iter().flatten();
+        let why = reasons.reduce(|a, b| format!("{a}, {b}"));
         match (why, self.drain.as_mut()) {
             (None, None) => Vec::new(),
             (None, Some(_)) => {
@@ -213,6 +215,8 @@ impl Table {
         }
         self.services.retain(|_, service| !service.is_over());
         self.numbers.forget_dropped();
+        self.want_pods();
+        self.rebalance(now);
     }
 
     pub(super) fn endpoint_emptied(&mut self, id: EndpointId, now: Timestamp) {

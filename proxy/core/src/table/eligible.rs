@@ -48,6 +48,7 @@ impl Place {
             let another_stays = if entry.endpoint.address().is_ipv4() { stays[0] } else { stays[1] };
             if another_stays {
                 entry.mode = AdmissionMode::Closed;
+                entry.leaves = true;
             }
         }
     }

@@ -76,6 +76,8 @@ pub(super) struct Entry {
     pub(super) facts: Facts,
     /// The mode that its admission shall have.
     pub(super) mode: AdmissionMode,
+    /// Its node is going away, and it takes no new flows because of that.
+    pub(super) leaves: bool,
     /// Apart, because most endpoints have none, and there may be many of them.
     pub(super) drain: Option<Box<Drain>>,
     /// What the workers were told to do about the drain.
@@ -150,6 +152,7 @@ impl Entry {
             endpoint,
             facts,
             mode: AdmissionMode::Closed,
+            leaves: false,
             drain: None,
             planned: None,
             since: now,

@@ -56,6 +56,7 @@ impl Table {
                     next.resize(slot + 1, None);
                 }
                 if let (Some(published), Some(slot)) = (published, next.get_mut(slot)) {
+                    self.rebalances.note(&port, service.published.as_deref(), published.as_deref(), now);
                     slot.clone_from(&published);
                     service.published = published;
                     changed = true;
@@ -81,6 +82,7 @@ impl Table {
             self.follow_up(&port, outcome, now);
         }
         self.gates.forget(&self.services);
+        self.want_pods();
     }
 
     /// Drains, the gone and the back, and what operators are told: all after the fact.
@@ -101,7 +103,7 @@ impl Table {
                 let by_gate = self.gates.drains(entry);
                 notices.extend(entry.judge_drain(operator, by_gate, now));
                 let (settings, pods) = (&service.settings.drain, &self.pod_deadlines);
-                self.outputs.extend(entry.plan_drain(settings, operator, pods, service.slot));
+                self.outputs.extend(entry.plan_drain(settings, operator, pods, service.slot, now));
             }
         }
         if service.is_given_up() {
@@ -153,6 +155,7 @@ impl Service {
     fn set_modes(&mut self, operators: &Operators, gates: &Gates, place: &Place) {
         for entry in self.present.values_mut() {
             let drains = asked_to_drain(operators, entry).is_some() || gates.drains(entry);
+            entry.leaves = false;
             entry.mode = if self.configured && !self.ambiguous {
                 mode(entry, drains, self.settings.when_none_ready)
             } else {
@@ -236,7 +239,7 @@ impl Service {
         entry.reported_gone = !by_reload;
         entry.facts.listed = entry.facts.listed.take().map(|listed| listed.alone());
         let mut outputs: Vec<Output> =
-            entry.plan_drain(&self.settings.drain, None, pods, self.slot).into_iter().collect();
+            entry.plan_drain(&self.settings.drain, None, pods, self.slot, now).into_iter().collect();
         self.gone.insert(endpoint.identity().clone(), entry);
         outputs.extend((!by_reload).then(|| Output::EndpointGone {
             endpoint,

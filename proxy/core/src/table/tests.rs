@@ -8,6 +8,7 @@ mod gates;
 mod identity;
 mod operators;
 mod publishing;
+mod rebalance;
 mod records;
 mod slices;
 mod topology;

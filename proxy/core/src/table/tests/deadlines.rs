@@ -1,10 +1,10 @@
-use alloc::{vec, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 use core::time::Duration;
-use std::string::ToString;
+use std::string::{String, ToString};
 
 use crate::{
     AdminState, DrainDeadline, DrainPlan, DrainSettings, EndpointSelector, Event, Output, ServiceName,
-    ServiceSettings, Timestamp,
+    ServiceSettings, SliceEndpoint, Timestamp,
     sample::{LEAVING, READY, World, endpoint, slice, slice_name},
 };
 
@@ -108,12 +108,108 @@ fn a_deadline_only_moves_earlier() {
     assert_eq!(deadlines(&mut world), [Some(now.after(seconds(5)))]);
 }
 
+/// Whoever is quiet is given the time for a FIN, and told so once.
 #[test]
-fn a_kill_in_the_past_is_a_deadline_in_the_past() {
+fn a_deadline_that_is_over_when_it_becomes_known_leaves_a_second() {
     let mut world = world(DrainDeadline::Pod);
     world.apply(says(LEAVING));
     world.tell(killed(Timestamp::default()));
-    assert_eq!(deadlines(&mut world), [Some(Timestamp::default())]);
+    let soon = world.now.after(seconds(1));
+    assert_eq!(deadlines(&mut world), [Some(soon)]);
+    world.wait_millis(5_000);
+    world.tell(killed(Timestamp::default()));
+    world.apply(slice("b", Vec::new()));
+    assert!(plans(&mut world).is_empty());
+    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().deadline, Some(soon));
+}
+
+#[test]
+fn an_absurd_kill_is_a_deadline_far_away() {
+    let mut world = world(DrainDeadline::Pod);
+    world.apply(says(LEAVING));
+    let kill = Timestamp::from_nanos(u64::MAX);
+    world.tell(killed(kill));
+    let plan = plans(&mut world).remove(0).unwrap();
+    assert_eq!(plan.deadline, kill.before(seconds(2)));
+    assert!(plan.begins(1_000) > world.now.after(seconds(1_000_000)));
+}
+
+/// The sets of pods that a source was asked to follow, since the last call.
+fn wanted(world: &mut World) -> Vec<Vec<String>> {
+    let pods = |output: Output| match output {
+        Output::PodsWanted(pods) => {
+            Some(pods.iter().map(|pod| format!("{} {}", pod.name, pod.uid)).collect())
+        }
+        _ => None,
+    };
+    core::mem::take(&mut world.outputs).into_iter().filter_map(pods).collect()
+}
+
+/// A pod is read while its endpoint terminates with flows on it, until the last of them has ended.
+#[test]
+fn a_pod_is_wanted_while_its_drain_has_flows() {
+    let mut world = world(DrainDeadline::Pod);
+    let flows: Vec<_> = (0..8).map(|_| world.admit().unwrap()).collect();
+    assert!(wanted(&mut world).is_empty());
+    world.apply(says(LEAVING));
+    assert_eq!(wanted(&mut world), [["default/p1 p1"]]);
+    // Gone from its slices, its pod may still be there.
+    world.apply(slice("a", vec![endpoint("p2", "10.0.0.2", READY)]));
+    assert!(wanted(&mut world).is_empty(), "as before");
+    drop(flows);
+    world.table.handle_tick(world.now);
+    world.poll();
+    assert_eq!(wanted(&mut world), [Vec::<String>::new()]);
+}
+
+#[test]
+fn a_pod_is_wanted_by_none_that_does_not_ask() {
+    for deadline in [DrainDeadline::None, DrainDeadline::After(seconds(9))] {
+        let mut world = world(deadline);
+        let _flows: Vec<_> = (0..8).map(|_| world.admit().unwrap()).collect();
+        world.apply(says(LEAVING));
+        assert!(wanted(&mut world).is_empty());
+    }
+}
+
+/// An operator's drain says nothing of the pod, nor does an endpoint without flows matter, or one that is ready again.
+#[test]
+fn pods_that_are_not_terminating_or_have_no_flows_are_not_wanted() {
+    let mut world = world(DrainDeadline::Pod);
+    world.apply(says(LEAVING));
+    assert!(wanted(&mut world).is_empty(), "no flows");
+    world.apply(says(READY));
+    let _flows: Vec<_> = (0..8).map(|_| world.admit().unwrap()).collect();
+    ask(&mut world, AdminState::Drain, None);
+    assert!(wanted(&mut world).is_empty(), "not terminating");
+    ask(&mut world, AdminState::InService, None);
+    world.apply(says(LEAVING));
+    world.apply(says(READY));
+    let sets = wanted(&mut world);
+    assert_eq!(sets, [vec!["default/p1 p1".to_string()], vec![]], "ready again");
+}
+
+/// A25: a node that goes away drains its endpoints, and their deadline counts from then.
+#[test]
+fn a_node_that_leaves_begins_a_drain_with_its_deadline() {
+    let on = |uid: &str, address: &str, node: &str| SliceEndpoint {
+        node: Some(node.into()),
+        ..endpoint(uid, address, READY)
+    };
+    let drain = DrainSettings { deadline: DrainDeadline::After(seconds(60)), ..DrainSettings::default() };
+    let both = slice("a", vec![on("p1", "10.0.0.1", "n1"), on("p2", "10.0.0.2", "n2")]);
+    let mut world = World::with(ServiceSettings { drain, ..ServiceSettings::default() }, vec![both.clone()]);
+    let _flows: Vec<_> = (0..8).map(|_| world.admit().unwrap()).collect();
+    world.tell(Event::NodesLeaving(["n1".into()].into()));
+    assert_eq!(deadlines(&mut world), [Some(world.now.after(seconds(60)))]);
+    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().why, "node n1 is leaving");
+    // The node stays after all.
+    world.tell(Event::NodesLeaving([].into()));
+    assert_eq!(plans(&mut world), [None]);
+    // It goes with its only endpoint left: nobody is drained, for want of another one.
+    world.tell(Event::NodesLeaving(["n1".into(), "n2".into()].into()));
+    assert!(plans(&mut world).is_empty());
+    assert_eq!(world.eligible().len(), 2);
 }
 
 /// Of another pod at the same address, which is another endpoint.

@@ -299,6 +299,11 @@ impl ApiServer {
         self.shared.state().bookmarks_every = pause;
     }
 
+    /// Its clock is so many seconds behind this machine's, as the `Date` of its answers says.
+    pub fn set_clock_behind(&self, seconds: u64) {
+        self.shared.state().clock_behind = seconds;
+    }
+
     /// Goes away: connections are cut, and new ones refused.
     pub fn go_away(&self) {
         self.listen(false);

@@ -22,10 +22,21 @@ pub struct Rights(BTreeSet<[String; 4]>);
 impl Rights {
     /// The rules in `deploy/kubernetes/rbac.yaml`.
     pub fn of_the_deployment() -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kubernetes/rbac.yaml");
+        Self::read("kubernetes/rbac.yaml")
+    }
+
+    fn read(path: &str) -> Self {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(path);
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let objects: Vec<Value> = serde_saphyr::from_multiple(&text).expect("it is YAML");
         Self::of(&objects)
+    }
+
+    /// The same with those in `deploy/pod-deadlines/rbac.yaml`.
+    pub fn with_pod_deadlines() -> Self {
+        let Self(mut rights) = Self::of_the_deployment();
+        rights.extend(Self::read("pod-deadlines/rbac.yaml").0);
+        Self(rights)
     }
 
     /// The rules among these objects.

@@ -181,6 +181,7 @@ fn state(control: ControlHandle) -> AdminState {
                 events: 2,
                 errors: vec![("forbidden", 1)],
             }),
+            clock_skew_millis: Some(-2_500),
         })
     };
     AdminState {

@@ -61,6 +61,8 @@ pub struct SourceReport {
     pub problems: Vec<ServiceProblem>,
     /// What writes to the API server; `None` where nothing does.
     pub writer: Option<WriterReport>,
+    /// By how much this machine's clock is ahead of the API server's at least; `None` where nobody has said.
+    pub clock_skew_millis: Option<i64>,
 }
 
 /// Something that a Service asks for and this instance cannot do.

@@ -1,8 +1,8 @@
 //! Asking the API server: one request, its answer or why there is none, in words that name the remedy.
 
 use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
 use http_body_util::BodyExt as _;
@@ -14,7 +14,8 @@ use tokio::time::timeout;
 use crate::{
     access::{Access, AccessError, said},
     meta::Status,
-    status::ErrorCause,
+    pods::clock::ServerClock,
+    status::{ErrorCause, SourceStatus},
 };
 
 /// One object is not larger.
@@ -76,13 +77,24 @@ pub(crate) struct Api {
     access: Access,
     client: Mutex<Option<Client>>,
     patience: Duration,
+    clock: ServerClock,
 }
 
 impl Api {
     /// An API server that is found in this way. What is wrong with the way is found at once.
-    pub(crate) async fn new(access: Access, patience: Duration) -> Result<Self, AccessError> {
+    pub(crate) async fn new(
+        access: Access,
+        patience: Duration,
+        status: Arc<SourceStatus>,
+    ) -> Result<Self, AccessError> {
         let client = access.connect().await?;
-        Ok(Self { access, client: Mutex::new(Some(client)), patience })
+        let clock = ServerClock::new(status);
+        Ok(Self { access, client: Mutex::new(Some(client)), patience, clock })
+    }
+
+    /// What is known of the server's clock.
+    pub(crate) fn clock(&self) -> &ServerClock {
+        &self.clock
     }
 
     async fn client(&self) -> Result<Client, Failure> {
@@ -107,6 +119,7 @@ impl Api {
         deed: Deed<'_>,
     ) -> Result<Response<Body>, Failure> {
         let client = self.client().await?;
+        let asked = SystemTime::now();
         let sent = timeout(self.patience, client.send(request.map(Body::from))).await;
         let response = match sent {
             Ok(Ok(response)) => response,
@@ -121,6 +134,9 @@ impl Api {
                 return Err(Failure::new(ErrorCause::Unreachable, message));
             }
         };
+        if let Some(date) = response.headers().get(header::DATE).and_then(|date| date.to_str().ok()) {
+            self.clock.note(date, asked, SystemTime::now(), Instant::now());
+        }
         if response.status().is_success() {
             return Ok(response);
         }

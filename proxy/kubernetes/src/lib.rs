@@ -5,7 +5,7 @@
 //!
 //! Decided here: how a watch is begun, resumed and begun anew, and what of it is believed (`watch`, `versions`). Not
 //! decided here: what a slice means for flows; that is the table's business. Where to go next: [`access`] finds the API
-//! server, `watch` is the engine, `slice` translates, [`source`] holds them together.
+//! server, `watch` is the engine, `slice` translates, `pods` reads what draining pods are killed at, [`source`] holds them together.
 
 pub mod access;
 mod api;
@@ -18,6 +18,7 @@ mod lines;
 mod meta;
 mod node;
 pub mod plan;
+mod pods;
 #[cfg(test)]
 mod rig;
 mod service;
@@ -31,6 +32,7 @@ mod writer;
 
 pub use access::{Access, AccessError};
 pub use plan::{Plan, Problem, Rules, Treatment, WantedListener, plan, treatment};
+pub use pods::Interest;
 pub use source::{Follower, Options, StartError, follow};
 pub use status::{ErrorCause, SourceReport, SourceStatus, WatchReport, WatchState, WriterReport};
 pub use view::{SharedView, View};

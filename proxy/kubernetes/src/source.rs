@@ -30,6 +30,7 @@ use crate::{
     follow::Pace,
     intern::Intern,
     plan::Problem,
+    pods::{self, Interest},
     status::SourceStatus,
     view::SharedView,
     watch::Watch,
@@ -49,6 +50,8 @@ pub struct Options {
     pub zone: Option<Arc<str>>,
     /// Endpoints of nodes that are going away take no new flows.
     pub early_drain: bool,
+    /// The pods whose deadlines matter; `None` for none, ever.
+    pub pods: Option<Interest>,
     /// Whose status is written, and by whom; `None` to write nothing.
     pub writing: Option<Writing>,
     /// Decides the jitter.
@@ -184,7 +187,7 @@ pub(crate) fn follow_at(
                 Err(error) => return drop(begun_sender.send(Err(StartError::Thread(error)))),
             };
             runtime.block_on(async move {
-                match Api::new(options.access.clone(), pace.patience).await {
+                match Api::new(options.access.clone(), pace.patience, Arc::clone(&shared.status)).await {
                     Err(error) => drop(begun_sender.send(Err(error.into()))),
                     Ok(api) => {
                         let _ = begun_sender.send(Ok(()));
@@ -236,6 +239,10 @@ async fn run(
     };
     let watch = Watch::new(Arc::clone(&api), None, follow, pace, Arc::clone(&status), seed());
     watches.spawn_local(watch.run());
+    if let Some(interest) = options.pods.clone() {
+        let (api, events, status) = (Arc::clone(&api), events.clone(), Arc::clone(&status));
+        watches.spawn_local(pods::follow(api, interest, events, pace, status, seed()));
+    }
     let scopes = options.scopes();
     let gather = Rc::new(slices::Gather::new(scopes.len(), events, known, Arc::clone(&status), view.clone()));
     for scope in scopes {

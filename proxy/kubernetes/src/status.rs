@@ -146,6 +146,9 @@ pub struct SourceReport {
     pub events_total: u64,
     /// What writes to the API server; `None` where nothing does.
     pub writer: Option<WriterReport>,
+    /// By how much this machine's clock is ahead of the API server's at least; negative where it is behind. `None` before
+    /// an answer has said.
+    pub clock_skew_millis: Option<i64>,
 }
 
 /// The source's report, shared with whoever answers operators. No flow waits for it.

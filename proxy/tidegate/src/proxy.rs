@@ -22,6 +22,7 @@ use tidegate_control::{
 use tidegate_core::Snapshot;
 use tidegate_dataplane::{FlowLogRate, WorkerCounters, WorkerOptions, spawn_worker};
 use tidegate_handoff::Channel;
+use tidegate_kubernetes::Interest;
 use tidegate_sys::DescriptorLimit;
 use tokio::sync::mpsc;
 
@@ -207,8 +208,9 @@ impl Proxy {
                 runtime.block_on(async move {
                     let (controller, handle) =
                         Controller::new(wiring, desired(&configuration, None, listeners));
-                    let source =
-                        Source::follow(&configuration, &following.overrides, random_seed(), &event_sender)?;
+                    let interest = Interest { pods: handle.wanted_pods(), origin: handle.clock().origin() };
+                    let (overrides, seed) = (&following.overrides, random_seed());
+                    let source = Source::follow(&configuration, overrides, seed, &event_sender, interest)?;
                     handle.keep_audit_records(configuration.audit.keep);
                     let audit = AuditWriter::start(&handle, configuration.audit.file.clone())?;
                     let is_main = Arc::new(AtomicBool::new(!is_successor));

@@ -9,7 +9,7 @@ use tidegate_admin::{ServiceProblem, SourceReport, TriggerDelay, WatchReport, Wr
 use tidegate_config::{Configuration, Kubernetes};
 use tidegate_core::{Event, ServiceName};
 use tidegate_files::DirectoryState;
-use tidegate_kubernetes::{Access, ErrorCause, Options, Problem, WatchState, Writing};
+use tidegate_kubernetes::{Access, ErrorCause, Interest, Options, Problem, WatchState, Writing};
 use tokio::sync::mpsc;
 
 use crate::overrides::Overrides;
@@ -37,6 +37,7 @@ impl Source {
         overrides: &Overrides,
         seed: u64,
         events: &mpsc::Sender<(Event, Instant)>,
+        interest: Interest,
     ) -> anyhow::Result<Self> {
         match &configuration.source {
             None => {
@@ -50,6 +51,7 @@ impl Source {
                 let writing = writing(kubernetes, overrides);
                 let Kubernetes { kubeconfig, context, namespaces, early_drain, .. } = kubernetes.clone();
                 let options = Options {
+                    pods: Some(interest),
                     writing,
                     early_drain,
                     access: Access { kubeconfig, context },
@@ -138,6 +140,7 @@ fn of_files(report: &tidegate_files::SourceReport) -> SourceReport {
         trigger_delay: None,
         problems: Vec::new(),
         writer: None,
+        clock_skew_millis: None,
     }
 }
 
@@ -165,6 +168,7 @@ fn of_kubernetes(report: &tidegate_kubernetes::SourceReport, problems: Vec<Probl
         }),
         problems: problems.into_iter().map(problem).collect(),
         writer: report.writer.as_ref().map(writer),
+        clock_skew_millis: report.clock_skew_millis,
     }
 }
 

@@ -1,18 +1,24 @@
 //! Connections and requests: HTTP/1.1, TLS, tokens, and the faults that a test has planned.
 
-use std::{collections::BTreeMap, net::TcpListener as StdListener, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::TcpListener as StdListener,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use axum::extract::Query;
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tidegate_control::clock::rfc3339;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
@@ -57,9 +63,20 @@ pub(super) async fn serve(listener: StdListener, shared: Arc<Shared>) {
 }
 
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: Arc<Shared>) {
-    let service = service_fn(|request| answer(Arc::clone(&shared), request));
+    let service = service_fn(|request| dated(Arc::clone(&shared), request));
     // A client that goes, or a connection that a fault cuts, is nobody's concern.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// An answer, with what the server's clock says where that is not this machine's.
+async fn dated(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Cut> {
+    let mut response = answer(Arc::clone(&shared), request).await?;
+    let behind = Duration::from_secs(shared.state().clock_behind);
+    if !behind.is_zero() {
+        let date = http_date(SystemTime::now() - behind);
+        response.headers_mut().insert(DATE, date.parse().expect("a date is a header's value"));
+    }
+    Ok(response)
 }
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Cut> {
@@ -135,12 +152,7 @@ fn sent(code: u16, bytes: Bytes, fault: Option<&Fault>) -> Response<AnswerBody> 
     response(code, Either::Right(body), None)
 }
 
-async fn trickle(
-    sender: mpsc::Sender<Result<Bytes, Cut>>,
-    bytes: Bytes,
-    size: usize,
-    pause: std::time::Duration,
-) {
+async fn trickle(sender: mpsc::Sender<Result<Bytes, Cut>>, bytes: Bytes, size: usize, pause: Duration) {
     for start in (0..bytes.len()).step_by(size.max(1)) {
         let end = bytes.len().min(start + size.max(1));
         if sender.send(Ok(bytes.slice(start..end))).await.is_err() {
@@ -191,6 +203,18 @@ async fn read(request: Request<Incoming>) -> Result<Call, Cut> {
         body,
         status: 0,
     })
+}
+
+/// A time as HTTP has it (IMF-fixdate).
+fn http_date(at: SystemTime) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let days = at.duration_since(SystemTime::UNIX_EPOCH).expect("it is past 1970").as_secs() / 86_400;
+    let text = rfc3339(at);
+    let month: usize = text[5..7].parse().expect("a month");
+    let (year, day, time) = (&text[..4], &text[8..10], &text[11..19]);
+    format!("{}, {day} {} {year} {time} GMT", DAYS[(days % 7) as usize], MONTHS[month - 1])
 }
 
 fn header(request: &Request<Incoming>, name: &str) -> String {

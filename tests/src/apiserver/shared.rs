@@ -27,6 +27,8 @@ pub(super) struct State {
     /// Watches may begin with the state (`sendInitialEvents`).
     pub(super) has_watch_list: bool,
     pub(super) bookmarks_every: Duration,
+    /// By how many seconds its clock is behind this machine's, as its answers have it.
+    pub(super) clock_behind: u64,
     /// None where it speaks plain HTTP.
     pub(super) identity: Option<Identity>,
 }
@@ -44,6 +46,7 @@ impl Shared {
             streams: Vec::new(),
             has_watch_list: true,
             bookmarks_every: Duration::from_secs(60),
+            clock_behind: 0,
             identity: None,
         };
         Self { state: Mutex::new(state), revision }

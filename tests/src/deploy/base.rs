@@ -73,6 +73,23 @@ fn rights_are_those_that_the_document_gives_a_reason_for() {
     assert_eq!(object(&objects, "ServiceAccount tidegate")["automountServiceAccountToken"], false);
 }
 
+/// The right to read pods is apart, for the same account, and says what the document does.
+#[test]
+fn pods_are_read_only_where_that_is_added() {
+    let Some(objects) = kustomize("pod-deadlines") else { return };
+    let [get, watch] = ["get", "watch"].map(|verb| ["cluster", "", "pods", verb].map(str::to_owned));
+    let added: BTreeSet<_> = Rights::of(&objects).iter().cloned().collect();
+    assert_eq!(added, BTreeSet::from([get.clone(), watch.clone()]));
+    let base = Rights::of_the_deployment();
+    assert!(base.iter().all(|right| ![&get, &watch].contains(&right)), "not in the base");
+    let all: BTreeSet<_> = base.iter().cloned().chain(added).collect();
+    assert_eq!(Rights::with_pod_deadlines().iter().cloned().collect::<BTreeSet<_>>(), all);
+    let binding = object(&objects, "ClusterRoleBinding tidegate-pod-deadlines");
+    let account = json!([{"kind": "ServiceAccount", "name": "tidegate", "namespace": "tidegate-system"}]);
+    assert_eq!(*at(binding, "/subjects"), account);
+    assert!(read("README.md").contains("kubectl apply -k deploy/pod-deadlines"));
+}
+
 #[test]
 fn the_pod_has_the_nodes_network_and_little_else() {
     let Some(objects) = kustomize("kubernetes") else { return };
@@ -145,7 +162,7 @@ fn versions_are_the_workspaces() {
     let manifest: toml::Table = manifest.parse().expect("TOML");
     let version = manifest["workspace"]["package"]["version"].as_str().expect("a text");
     let toolchain = manifest["workspace"]["package"]["rust-version"].as_str().expect("a text");
-    for folder in ["kubernetes", "observability"] {
+    for folder in ["kubernetes", "observability", "pod-deadlines"] {
         let Some(objects) = kustomize(folder) else { return };
         for object in &objects {
             assert_eq!(object["metadata"]["labels"]["app.kubernetes.io/version"], version, "{object:#}");

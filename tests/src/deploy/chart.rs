@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::rights::Rights;
+
 use super::{
     differences, documents, object, objects, read, title,
     tools::{Case, helm, kustomize},
@@ -38,6 +40,12 @@ fn the_chart_with_its_defaults_is_the_base() {
     let Some(base) = kustomize("kubernetes") else { return };
     let found = differences(&by_title(base), &chart);
     assert!(found.is_empty(), "the base and the chart differ:\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn the_charts_right_to_read_pods_is_the_one_in_pod_deadlines() {
+    let Some(rendered) = one(with(json!({"podDeadlines": {"enabled": true}}))) else { return };
+    assert_eq!(Rights::of(&rendered.expect("it renders")), Rights::with_pod_deadlines());
 }
 
 #[test]

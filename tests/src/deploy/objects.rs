@@ -24,6 +24,7 @@ mod others {
         kind: String,
         namespace: String,
         resources: Vec<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         config_map_generator: Vec<Generator>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         labels: Vec<Labels>,
@@ -195,7 +196,7 @@ fn every_manifest_is_what_kubernetes_reads() {
 
 #[test]
 fn what_kustomize_makes_is_what_kubernetes_reads() {
-    for folder in ["kubernetes", "gate", "observability"] {
+    for folder in ["kubernetes", "gate", "observability", "pod-deadlines"] {
         let Some(objects) = kustomize(folder) else { return };
         let found = faults(&objects);
         assert!(found.is_empty(), "{folder}:\n{}\n", found.join("\n"));

@@ -83,6 +83,7 @@ metrics! {
     SERVICE_PROBLEMS: Gauge "tidegate_service_problems" ["reason"] "What Services ask for and this instance cannot do; tidegate status names them";
     TRIGGER_DELAY: Counter "tidegate_trigger_delay_seconds_total" [] "From last-change-trigger-time of a slice to its arrival, all together; whole seconds by the API server's clock, at least 0 each";
     TRIGGER_DELAYS: Counter "tidegate_trigger_delays_total" [] "How many durations tidegate_trigger_delay_seconds_total is the sum of";
+    CLOCK_SKEW: Gauge "tidegate_clock_skew_seconds" [] "By how much this machine's clock is ahead of the API server's at least; negative where it is behind";
     CONFIG_RELOADS: Counter "tidegate_config_reloads_total" ["result"] "Reloads of the configuration, applied or refused";
     HANDOFFS: Counter "tidegate_handoffs_total" ["result"] "Handoffs that were begun with this process as the predecessor and failed; it went on as before";
     FLOWS_TAKEN_OVER: Counter "tidegate_flows_taken_over_total" [] "Live flows that this process took over from its predecessor";

@@ -285,6 +285,9 @@ impl Scrape {
             out.one(&names::TRIGGER_DELAY, Number::Real(seconds(delay.sum)))?;
             out.one(&names::TRIGGER_DELAYS, Number::Whole(delay.count))?;
         }
+        if let Some(millis) = source.clock_skew_millis {
+            out.one(&names::CLOCK_SKEW, Number::Real(millis as f64 / 1_000.0))?;
+        }
         Ok(())
     }
 

@@ -1,0 +1,278 @@
+use k8s_openapi::jiff;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    Options,
+    rig::{Exchange, Rig, line, pace},
+    status::{WatchReport, WatchState},
+};
+
+/// A server, a source that follows it, and what the table asks of it.
+struct Pods {
+    rig: Rig,
+    wanted: watch::Sender<Arc<[PodRef]>>,
+    origin: Instant,
+}
+
+fn pod(uid: &str) -> PodRef {
+    PodRef { name: "default/web-0".into(), uid: uid.into() }
+}
+
+impl Pods {
+    async fn wanting(pods: &[PodRef]) -> Self {
+        Self::at_pace(pods, pace()).await
+    }
+
+    async fn at_pace(pods: &[PodRef], pace: Pace) -> Self {
+        let (wanted, receiver) = watch::channel(pods.into());
+        // A while back, so that times in the past are times too.
+        let origin =
+            Instant::now().checked_sub(Duration::from_secs(60)).expect("this machine runs longer than that");
+        let options = Options { pods: Some(Interest { pods: receiver, origin }), ..Options::default() };
+        Self { rig: Rig::start_with(options, pace, &["pods"]).await, wanted, origin }
+    }
+
+    /// The next request, which has to be the beginning of a watch by name, of metadata.
+    async fn watch(&self) -> Exchange {
+        let exchange = self.rig.next().await;
+        for part in ["/namespaces/default/pods?", "watch=true", "metadata.name%3Dweb-0", "resourceVersion=0"]
+        {
+            assert!(exchange.target.contains(part), "{part}: {}", exchange.target);
+        }
+        assert!(exchange.head.contains("as=PartialObjectMetadata"), "{}", exchange.head);
+        exchange
+    }
+
+    /// The next request, which has to read the pod's metadata.
+    async fn read(&self) -> Exchange {
+        let exchange = self.rig.next().await;
+        assert_eq!(exchange.target, "/api/v1/namespaces/default/pods/web-0");
+        assert!(exchange.head.contains("as=PartialObjectMetadata"), "{}", exchange.head);
+        exchange
+    }
+
+    /// A watch, and an answer to the read that follows it.
+    async fn begin(&self, object: &Value) -> Exchange {
+        let stream = self.watch().await.stream().await;
+        self.read().await.answer("200 OK", "", &object.to_string()).await;
+        stream
+    }
+
+    /// The next event about a pod.
+    async fn event(&mut self) -> Event {
+        loop {
+            match self.rig.event().await {
+                Event::SlicesListed(_) => {}
+                event => return event,
+            }
+        }
+    }
+
+    /// How many seconds from now a pod is killed, as the next event says.
+    async fn killed_in(&mut self) -> f64 {
+        match self.event().await {
+            Event::PodDeadline { namespace, uid, killed } => {
+                assert_eq!((&*namespace, &*uid), ("default", "a"));
+                killed.as_nanos() as f64 / 1e9 - self.origin.elapsed().as_secs_f64()
+            }
+            other => panic!("no deadline: {other:?}"),
+        }
+    }
+
+    async fn gone(&mut self) -> String {
+        match self.event().await {
+            Event::PodGone { uid } => uid.to_string(),
+            other => panic!("it is not gone: {other:?}"),
+        }
+    }
+
+    fn report(&self) -> WatchReport {
+        let report = self.rig.follower.status().report();
+        report.watches.into_iter().find(|watch| watch.resource == "pods").expect("pods are followed")
+    }
+}
+
+fn time(seconds: i64) -> String {
+    let at = jiff::Timestamp::now().as_second() + seconds;
+    jiff::Timestamp::from_second(at).expect("a time").to_string()
+}
+
+fn killed_at(uid: &str, time: &str) -> Value {
+    json!({"kind": "PartialObjectMetadata", "metadata": {
+        "name": "web-0", "namespace": "default", "uid": uid, "resourceVersion": "7", "deletionTimestamp": time,
+    }})
+}
+
+fn killed_in(uid: &str, seconds: i64) -> Value {
+    killed_at(uid, &time(seconds))
+}
+
+async fn say(stream: &mut Exchange, kind: &str, object: &Value) {
+    stream.chunk(&format!("{}\n", line(kind, &object.to_string()))).await;
+}
+
+/// A time in whole seconds, which may be read up to a second later than it was meant.
+fn assert_about(found: f64, meant: f64) {
+    assert!(found <= meant && found > meant - 2.5, "{found} where {meant} was meant");
+}
+
+/// A18: it follows the pod, to earlier times alone, until the pod is gone.
+#[tokio::test]
+async fn a_pods_deadline_is_read_and_followed() {
+    let mut pods = Pods::wanting(&[pod("a")]).await;
+    let mut stream = pods.begin(&killed_in("a", 300)).await;
+    assert_about(pods.killed_in().await, 300.0);
+    say(&mut stream, "ADDED", &killed_in("a", 300)).await;
+    say(&mut stream, "MODIFIED", &killed_in("a", 600)).await;
+    say(&mut stream, "MODIFIED", &killed_in("a", 30)).await;
+    assert_about(pods.killed_in().await, 30.0);
+    assert_eq!(pods.report().state, WatchState::Following);
+    say(&mut stream, "DELETED", &killed_in("a", 30)).await;
+    assert_eq!(pods.gone().await, "a");
+    pods.rig.nothing_told();
+}
+
+/// A pod that is not terminating has no deadline yet; its watch tells when it has.
+#[tokio::test]
+async fn a_pod_that_is_not_terminating_yet_is_waited_for() {
+    let mut pods = Pods::wanting(&[pod("a")]).await;
+    let mut stream =
+        pods.begin(&json!({"metadata": {"name": "web-0", "uid": "a", "deletionTimestamp": null}})).await;
+    say(&mut stream, "MODIFIED", &killed_in("a", 30)).await;
+    assert_about(pods.killed_in().await, 30.0);
+}
+
+#[tokio::test]
+async fn a_pod_that_is_not_there_is_gone() {
+    let mut pods = Pods::wanting(&[pod("a")]).await;
+    let _stream = pods.watch().await.stream().await;
+    pods.read().await.refuse(404, "pods \"web-0\" not found").await;
+    assert_eq!(pods.gone().await, "a");
+}
+
+/// Another pod of its name: what is said of that one is never taken for this one's.
+#[tokio::test]
+async fn a_pod_whose_name_is_another_ones_is_gone() {
+    let mut pods = Pods::wanting(&[pod("a")]).await;
+    let _stream = pods.begin(&killed_in("b", 5)).await;
+    assert_eq!(pods.gone().await, "a");
+    pods.rig.nothing_told();
+}
+
+/// A watch may be from a replica that is behind, or ahead: whose name it is, the read decides.
+#[tokio::test]
+async fn another_uid_on_the_watch_is_looked_into() {
+    let mut pods = Pods::wanting(&[pod("a")]).await;
+    let mut stream = pods.begin(&killed_in("a", 300)).await;
+    assert_about(pods.killed_in().await, 300.0);
+    say(&mut stream, "DELETED", &killed_in("z", 1)).await;
+    say(&mut stream, "ADDED", &killed_in("b", 1)).await;
+    let _stream = pods.begin(&killed_in("a", 30)).await;
+    assert_about(pods.killed_in().await, 30.0);
+}
+
+/// A watch that ends is begun anew, and what was missed is read.
+#[tokio::test]
+async fn a_watch_that_ends_is_begun_anew() {
+    let mut pods = Pods::wanting(&[pod("a")]).await;
+    pods.begin(&killed_in("a", 300)).await.finish().await;
+    assert_about(pods.killed_in().await, 300.0);
+    let mut stream = pods.begin(&killed_in("a", 200)).await;
+    assert_about(pods.killed_in().await, 200.0);
+    stream.expired().await;
+    let _stream = pods.begin(&killed_in("a", 100)).await;
+    assert_about(pods.killed_in().await, 100.0);
+    assert_eq!(pods.report().errors[ErrorCause::Expired as usize], 1);
+}
+
+/// Without the right to watch, what may be read is read; the remedy is said.
+#[tokio::test]
+async fn a_right_that_is_missing_is_said_with_its_remedy() {
+    let mut pods = Pods::wanting(&[pod("a")]).await;
+    pods.watch().await.refuse(403, "pods is forbidden").await;
+    pods.read().await.answer("200 OK", "", &killed_in("a", 30).to_string()).await;
+    assert_about(pods.killed_in().await, 30.0);
+    let again = pods.watch().await;
+    let WatchState::Failing(why) = pods.report().state else { panic!("it fails") };
+    for part in
+        ["may not watch pods", "`drain.deadline: pod` needs `get` and `watch` on pods", "deploy/README.md"]
+    {
+        assert!(why.contains(part), "{why}");
+    }
+    let stream = again.stream().await;
+    pods.read().await.refuse(403, "pods \"web-0\" is forbidden").await;
+    let _last = pods.watch().await;
+    let WatchState::Failing(why) = pods.report().state else { panic!("it fails") };
+    assert!(why.contains("may not get pods"), "{why}");
+    assert_eq!(pods.report().errors[ErrorCause::Forbidden as usize], 2);
+    drop(stream);
+}
+
+/// Failures are the server's and not a pod's: all pods wait, and none asks on its own.
+#[tokio::test]
+async fn all_pods_wait_where_one_fails() {
+    let slow = Pace { retry: Duration::from_secs(3_600), retry_limit: Duration::from_secs(3_600), ..pace() };
+    let many: Vec<_> = (0..50)
+        .map(|number| PodRef {
+            name: format!("default/pod-{number}").into(),
+            uid: format!("{number}").into(),
+        })
+        .collect();
+    let pods = Pods::at_pace(&many, slow).await;
+    for _ in 0..REQUESTS {
+        pods.rig.next().await.refuse(500, "it does not work").await;
+    }
+    let failing = async {
+        while pods.report().errors[ErrorCause::Server as usize] < REQUESTS as u64 {
+            tokio::task::yield_now().await;
+        }
+    };
+    crate::rig::within(failing).await;
+    let more = timeout(Duration::from_millis(50), pods.rig.next()).await;
+    assert!(more.is_err(), "nobody asks: {}", more.expect("a request").target);
+}
+
+/// What matters no more is not followed any more.
+#[tokio::test]
+async fn a_pod_that_does_not_matter_any_more_is_let_go() {
+    let mut pods = Pods::wanting(&[]).await;
+    pods.wanted.send_replace([pod("a")].into());
+    let _stream = pods.begin(&killed_in("a", 300)).await;
+    assert_about(pods.killed_in().await, 300.0);
+    assert_eq!(pods.report().objects, 1);
+    pods.wanted.send_replace([pod("b")].into());
+    assert_eq!(pods.gone().await, "a");
+    let _stream = pods.begin(&killed_in("b", 300)).await;
+}
+
+/// Times that are over, far away or none.
+#[tokio::test]
+async fn absurd_times_do_no_harm() {
+    let mut pods = Pods::wanting(&[pod("a")]).await;
+    let mut stream = pods.begin(&killed_at("a", "soon")).await;
+    say(&mut stream, "MODIFIED", &killed_at("a", "9000-01-01T00:00:00Z")).await;
+    assert!(pods.killed_in().await > 1e9);
+    assert_eq!(pods.report().unreadable_total, 1);
+    say(&mut stream, "MODIFIED", &killed_in("a", -30)).await;
+    assert_about(pods.killed_in().await, -30.0);
+    say(&mut stream, "MODIFIED", &killed_at("a", "1970-01-01T00:00:00Z")).await;
+    match pods.event().await {
+        Event::PodDeadline { killed, .. } => assert_eq!(killed, Timestamp::default()),
+        other => panic!("no deadline: {other:?}"),
+    }
+}
+
+/// An hour between the two clocks: the server's decides, because its clock wrote the time.
+#[tokio::test]
+async fn a_clock_that_differs_is_not_what_a_pod_is_killed_by() {
+    let mut pods = Pods::wanting(&[pod("a")]).await;
+    let _stream = pods.watch().await.stream().await;
+    let there = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() - 3_600).expect("a time");
+    let date = there.strftime("%a, %d %b %Y %H:%M:%S GMT");
+    let object = killed_in("a", 30 - 3_600).to_string();
+    pods.read().await.answer("200 OK", &format!("Date: {date}\r\n"), &object).await;
+    assert_about(pods.killed_in().await, 30.0);
+    let skew = pods.rig.follower.status().report().clock_skew_millis.expect("it is known");
+    assert!((3_597_000..3_601_000).contains(&skew), "{skew}");
+}

@@ -13,7 +13,7 @@ use crate::peers::{self, Peer, Running, Start};
 use crate::progress::Progress;
 use crate::report::{self, Machine, Reading, Report, Table};
 use crate::rollout;
-use crate::workload::{Behind, Part, Workload};
+use crate::workload::{Behind, Part, Workload, shed};
 
 /// What every measurement needs.
 struct Bench<'a> {
@@ -60,11 +60,19 @@ pub(crate) async fn run(args: &Compare) -> anyhow::Result<Report> {
     let bench = Bench { args, endpoints: &endpoints, start };
     let plan = bench.plan(&peers);
     let rollouts: Vec<&Peer> = peers.iter().filter(|peer| bench.rolls(peer)).collect();
+    let sheds = peers
+        .iter()
+        .find(|peer| args.workloads().contains(&Workload::Shed) && Workload::Shed.takes(peer.proxy));
     let count: usize = plan.iter().map(|(_, _, peers)| peers.len()).sum();
     let mut progress = Progress::new(u64::from(args.rounds()) * count as u64 + rollouts.len() as u64);
     let mut tables = Vec::new();
     for (workload, part, peers) in &plan {
         tables.extend(bench.part(*workload, part, peers, &mut progress).await?);
+    }
+    if let Some(peer) = sheds {
+        eprintln!("shedding: {}", peer.proxy);
+        let plan = if args.quick { shed::Plan::QUICK } else { shed::Plan::FULL };
+        tables.extend(shed::measure(peer, &bench.start, &endpoints, plan).await?);
     }
     let mut outcomes = Vec::new();
     for peer in rollouts {

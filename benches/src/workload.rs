@@ -1,8 +1,8 @@
 //! What is measured. Each workload is a module below this one: the load, the figures it gives, how they come about.
 //!
 //! A workload has parts, such as one for each size of a message. A part is measured with a proxy started afresh, and
-//! gives one reading for each of its tables. [`rollout`] stands apart: it is measured once for each proxy, in its own
-//! way, and gives outcomes. To add a workload: a module with `parts`, a variant of [`Workload`] and
+//! gives one reading for each of its tables. [`rollout`] and [`shed`] stand apart: they are measured once for each proxy,
+//! in their own way. To add a workload: a module with `parts`, a variant of [`Workload`] and
 //! one of [`Load`].
 
 mod bulk;
@@ -12,6 +12,7 @@ mod endpoints;
 mod idle;
 mod listeners;
 mod rate;
+pub(crate) mod shed;
 mod slow;
 mod trips;
 
@@ -46,6 +47,8 @@ pub(crate) enum Workload {
     Listeners,
     /// Clients that read slowly what comes fast
     Slow,
+    /// 8000 idle flows of one endpoint shed within 30 seconds, beside another service; Tidegate alone
+    Shed,
     /// Flows while every endpoint is replaced, as a rolling update does
     Rollout,
 }
@@ -63,8 +66,8 @@ impl Workload {
             Self::Endpoints => endpoints::parts(),
             Self::Listeners => listeners::parts(),
             Self::Slow => slow::parts(),
-            // It has an order of its own, and figures that no table here can hold.
-            Self::Rollout => Vec::new(),
+            // They have an order of their own, and figures that no table here can hold.
+            Self::Shed | Self::Rollout => Vec::new(),
         }
     }
 
@@ -79,6 +82,7 @@ impl Workload {
         match self {
             Self::Bulk => proxy != Proxy::NginxHalfClose,
             Self::Rollout => rollout::takes(proxy),
+            Self::Shed => proxy == Proxy::Tidegate,
             Self::Connections => !matches!(proxy, Proxy::HaproxySplice | Proxy::HaproxySplice1m),
             _ => !matches!(proxy, Proxy::HaproxySplice | Proxy::HaproxySplice1m | Proxy::NginxHalfClose),
         }

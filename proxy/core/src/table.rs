@@ -84,6 +84,8 @@ pub struct Table {
     operators: Operators,
     pod_deadlines: PodDeadlines,
     gates: Gates,
+    /// A service has asked for its pods' deadlines, now or earlier; until then nobody looks for such pods.
+    asks_for_pods: bool,
     /// The pods that a source was last asked to follow.
     wanted_pods: Arc<[PodRef]>,
     rebalances: Rebalances,
@@ -108,6 +110,7 @@ impl Table {
             operators: Operators::default(),
             pod_deadlines: PodDeadlines::default(),
             gates: Gates::default(),
+            asks_for_pods: false,
             wanted_pods: Arc::new([]),
             rebalances: Rebalances::default(),
             numbers: Numbers::default(),

@@ -120,6 +120,9 @@ impl Table {
 
     /// Says which pods' deadlines matter, where those are others than before.
     pub(super) fn want_pods(&mut self) {
+        if !self.asks_for_pods {
+            return;
+        }
         let wanted: BTreeSet<PodRef> = self.services.values().flat_map(Service::pods_wanted).collect();
         if !wanted.iter().eq(self.wanted_pods.iter()) {
             self.wanted_pods = wanted.into_iter().collect::<Vec<_>>().into();

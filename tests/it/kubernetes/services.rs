@@ -273,13 +273,29 @@ fn endpoints_of_a_node_that_leaves_are_drained_early() {
     api.put(&node("node-2", "False", "node is shutting down"));
     proxy.wait_for_eligible_to_be([&endpoints[0]]);
     expect_served(at, &endpoints[0]);
+    let drain = || proxy.endpoint(&endpoints[1]).expect("it is there").drain;
+    until("it is drained, and it is said why", || {
+        drain().is_some_and(|drain| drain.why.contains("node node-2"))
+    });
+    assert!(drain().is_some_and(|drain| drain.flows_left > 0));
     // Unless that would leave none.
     api.put(&node("node-1", "False", "node is shutting down"));
     proxy.wait_for_eligible_to_be(&endpoints);
     api.put(&node("node-1", "True", ""));
     api.put(&node("node-2", "True", ""));
     proxy.wait_for_eligible_to_be(&endpoints);
+    until("the drain is undone", || drain().is_none());
+    api.put(&node("node-2", "False", "node is shutting down"));
     drop(flows);
+    until("its flows have ended, and that is on record", || {
+        let audit: tidegate_admin::api::Audit = proxy.get("/v1/audit").json();
+        audit.records.iter().any(|record| {
+            record.endpoint == endpoints[1].address().to_string()
+                && record.why.contains("node node-2")
+                && (record.ended.is_some(), record.undone) == (true, false)
+                && record.broke_nothing()
+        })
+    });
 }
 
 /// B3: the API server goes away: Services are served as they were, and what happened meanwhile is in force afterwards.

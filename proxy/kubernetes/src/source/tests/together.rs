@@ -25,14 +25,20 @@ async fn several_namespaces_are_told_when_all_are_listed() {
     assert_eq!(rig.together().await, ["+c 15", "-a"]);
 }
 
-#[tokio::test]
-async fn slices_wait_for_this_nodes_zone() {
+/// A follower that knows its node, and has asked for slices and got them; and what it asks of Nodes.
+async fn on_a_node() -> (Rig, crate::rig::Exchange) {
     let options = Options { node: Some("here".into()), ..Options::default() };
-    let mut rig = Rig::start_with(options, pace(), &["endpointslices", "nodes"]).await;
+    let rig = Rig::start_with(options, pace(), &["endpointslices", "nodes"]).await;
     let mut lists = [rig.expect("list").await, rig.expect("list").await];
     lists.sort_by_key(|list| list.target.contains("nodes"));
     let [slices, nodes] = lists;
     slices.list(10, None, &[("a", 1)]).await;
+    (rig, nodes)
+}
+
+#[tokio::test]
+async fn slices_wait_for_this_nodes_zone() {
+    let (mut rig, nodes) = on_a_node().await;
     let node = |zone: &str, version: u64| {
         format!(
             "{{\"metadata\":{{\"name\":\"here\",\"resourceVersion\":\"{version}\",\"labels\":{{\"topology.kubernetes.io/zone\":\"{zone}\"}}}}}}"
@@ -54,12 +60,7 @@ async fn slices_wait_for_this_nodes_zone() {
 
 #[tokio::test]
 async fn slices_do_not_wait_for_a_zone_that_may_not_be_read() {
-    let options = Options { node: Some("here".into()), ..Options::default() };
-    let mut rig = Rig::start_with(options, pace(), &["endpointslices", "nodes"]).await;
-    let mut lists = [rig.expect("list").await, rig.expect("list").await];
-    lists.sort_by_key(|list| list.target.contains("nodes"));
-    let [slices, nodes] = lists;
-    slices.list(10, None, &[("a", 1)]).await;
+    let (mut rig, nodes) = on_a_node().await;
     nodes.refuse(403, "no").await;
     assert_eq!(rig.listed().await, ["default/a"]);
 }

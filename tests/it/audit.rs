@@ -5,21 +5,7 @@ use std::{fs, path::Path};
 use serde_json::json;
 use tidegate_tests::support::{Endpoint, Proxy, Slice, api, until};
 
-use crate::setup;
-
-/// A proxy whose first endpoint has terminated, with the flows that are on it.
-fn draining(count: usize) -> (Vec<Endpoint>, Proxy, Vec<tidegate_tests::support::Connection>) {
-    let endpoints = Endpoint::greeting_group(2);
-    let proxy = setup().ready([&endpoints[0]]).start();
-    let flows = (0..count).map(|_| proxy.connect_greeted().0).collect();
-    let slice = Slice::named("web-1")
-        .with_port(endpoints[0].address().port())
-        .with(endpoints[0].in_slice().terminating())
-        .with(endpoints[1].in_slice().ready());
-    proxy.write_slice(&slice);
-    proxy.wait_for_eligible_to_be([&endpoints[1]]);
-    (endpoints, proxy, flows)
-}
+use crate::{draining, setup};
 
 fn audit(proxy: &Proxy) -> api::Audit {
     proxy.get("/v1/audit").json()
@@ -36,7 +22,7 @@ fn expect(proxy: &Proxy, more: &[&str], status: i32, words: &str) {
 /// Every flow is in the record by how it ended, and a drain that broke nothing passes.
 #[test]
 fn a_clean_drain_is_proved_clean() {
-    let (endpoints, proxy, mut flows) = draining(5);
+    let (endpoints, proxy, mut flows) = draining(&json!({}), 5);
     expect(&proxy, &[], 0, "5 left");
     for flow in &mut flows {
         flow.exchange(b"still here");
@@ -81,7 +67,7 @@ fn an_endpoint_that_resets_its_flows_fails_the_audit() {
 /// A drain that is taken back has a record that says so, and one that is on fails the stricter expectation.
 #[test]
 fn an_undone_drain_is_recorded_as_undone() {
-    let (endpoints, proxy, flows) = draining(2);
+    let (endpoints, proxy, flows) = draining(&json!({}), 2);
     let output = proxy.command(&["audit", "--expect", "zero-broken-and-done"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     proxy.write_slice(&Slice::ready("web-1", &endpoints));

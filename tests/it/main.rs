@@ -16,6 +16,7 @@ mod dashboard;
 mod dead_endpoint;
 mod demo;
 mod drain;
+mod draining;
 mod dual_stack;
 mod gate;
 mod half_close;
@@ -46,6 +47,8 @@ mod start;
 mod timeouts;
 mod topology;
 mod urgent;
+
+use draining::draining;
 
 /// A setup of the binary under test.
 fn setup() -> tidegate_tests::support::Setup {

@@ -8,23 +8,9 @@ use std::{
 };
 
 use serde_json::json;
-use tidegate_tests::support::{Connection, Endpoint, Proxy, Slice, api, eventually, until};
+use tidegate_tests::support::{Endpoint, Proxy, api, eventually, until};
 
-use crate::setup;
-
-/// A proxy whose first endpoint drains, with so many flows on it.
-fn draining(drain: &serde_json::Value, count: usize) -> (Vec<Endpoint>, Proxy, Vec<Connection>) {
-    let endpoints = Endpoint::greeting_group(2);
-    let proxy = setup().web(json!({ "drain": drain })).ready([&endpoints[0]]).start();
-    let flows = (0..count).map(|_| proxy.connect_greeted().0).collect();
-    let slice = Slice::named("web-1")
-        .with_port(endpoints[0].address().port())
-        .with(endpoints[0].in_slice().terminating())
-        .with(endpoints[1].in_slice().ready());
-    proxy.write_slice(&slice);
-    proxy.wait_for_eligible_to_be([&endpoints[1]]);
-    (endpoints, proxy, flows)
-}
+use crate::{draining, setup};
 
 fn drains(proxy: &Proxy) -> api::Drains {
     proxy.get("/v1/drains").json()

@@ -6,6 +6,7 @@ mod flows;
 mod limits;
 mod load;
 mod pods;
+mod probes;
 mod upgrade;
 
 use std::{

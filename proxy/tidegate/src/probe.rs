@@ -3,18 +3,21 @@
 //! Two pods on one node share the admin address, and one of them answers there. A probe has to be answered by the process
 //! that it is meant for, also before it has taken over and after it has handed over. Decided here: what is said in those
 //! two states. Between them the controller is asked.
+//!
+//! A successor that has its predecessor's path (`tidegate upgrade`) replaces the file when it has taken over, and not
+//! before: whoever asks is answered by one of the two all the time.
 
 use std::{
     fs,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::unix::{
-        fs::{FileTypeExt as _, PermissionsExt as _},
+        fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -44,23 +47,40 @@ pub(crate) enum Stage {
     HandedOver,
 }
 
-/// Who answers. Dropping it removes the socket.
+/// Who answers. Dropping it removes the socket's file, where that is still its own.
 pub(crate) struct Prober {
     path: PathBuf,
     stage: Arc<Mutex<Stage>>,
+    /// Device and number of the file, once there is one of this process's.
+    file: OnceLock<(u64, u64)>,
 }
 
 impl Prober {
-    /// Answers on a thread of its own.
+    /// Answers on a thread of its own; where another process answers there, only once this one has taken its place.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        let listener = listen(path).with_context(|| {
+        let prober = Self { path: path.to_owned(), stage: Arc::default(), file: OnceLock::new() };
+        if UnixStream::connect(path).is_err() {
+            prober.answer_here()?;
+        }
+        Ok(prober)
+    }
+
+    /// From here on the process is there.
+    pub(crate) fn enter(&self, stage: Stage) -> anyhow::Result<()> {
+        let takes_the_place = !matches!(stage, Stage::Starting);
+        *lock(&self.stage) = stage;
+        if takes_the_place && self.file.get().is_none() { self.answer_here() } else { Ok(()) }
+    }
+
+    fn answer_here(&self) -> anyhow::Result<()> {
+        let (listener, file) = listen(&self.path).with_context(|| {
             format!(
                 "handoff.probeSocket: cannot listen on {}; use a directory of this process's own",
-                path.display()
+                self.path.display()
             )
         })?;
-        let stage = Arc::<Mutex<Stage>>::default();
-        let seen = Arc::clone(&stage);
+        let _ = self.file.set(file);
+        let seen = Arc::clone(&self.stage);
         let runtime = Builder::new_current_thread().enable_time().build()?;
         thread::Builder::new().name("probe".to_owned()).spawn(move || {
             for stream in listener.incoming() {
@@ -71,19 +91,15 @@ impl Prober {
                 }
             }
         })?;
-        Ok(Self { path: path.to_owned(), stage })
-    }
-
-    /// From here on the process is there.
-    pub(crate) fn enter(&self, stage: Stage) {
-        *lock(&self.stage) = stage;
+        Ok(())
     }
 }
 
 impl Drop for Prober {
     fn drop(&mut self) {
-        // It may have been removed by hand.
-        let _ = fs::remove_file(&self.path);
+        if self.file.get().is_some_and(|own| identity(&self.path).is_ok_and(|found| found == *own)) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -91,14 +107,30 @@ fn lock(stage: &Mutex<Stage>) -> MutexGuard<'_, Stage> {
     stage.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A socket that was left there is this pod's own, from before its container was started again.
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-        fs::remove_file(path)?;
+/// Listens, with the file that is there replaced at once: nobody who asks finds none. What a dead process left there is this
+/// pod's own, from before its container was started again.
+fn listen(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
+        }
+        _ => {}
     }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    let new = path.with_file_name(format!(".{}", std::process::id()));
+    // Left by a process of the same number that did not come to its end.
+    let _ = fs::remove_file(&new);
+    let listener = UnixListener::bind(&new)?;
+    let moved = fs::set_permissions(&new, fs::Permissions::from_mode(0o600))
+        .and_then(|()| identity(&new))
+        .and_then(|own| fs::rename(&new, path).map(|()| own));
+    let own = moved.inspect_err(|_| drop(fs::remove_file(&new)))?;
+    Ok((listener, own))
+}
+
+/// What file it is.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }
 
 fn answer(mut stream: UnixStream, stage: Stage, runtime: &Runtime) -> io::Result<()> {

@@ -315,6 +315,11 @@ impl Proxy {
         Ok(proxy)
     }
 
+    /// It serves: its predecessor has not taken anything back.
+    pub(crate) fn has_taken_its_place(&self) -> bool {
+        self.taken_back.is_none()
+    }
+
     /// Ends when its flows have ended; its listeners are another process's.
     fn leave(&self, linger: Duration) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;

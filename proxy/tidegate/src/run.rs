@@ -43,21 +43,22 @@ pub(crate) fn run(options: &cli::Run) -> anyhow::Result<ExitCode> {
     let parking = parks.then(Parking::prepare).transpose()?;
     let prober =
         handoff.and_then(|handoff| handoff.probe_socket).map(|path| Prober::open(&path)).transpose()?;
-    let enter = |stage| {
-        if let Some(prober) = &prober {
-            prober.enter(stage);
-        }
-    };
+    let enter = |stage| prober.as_ref().map_or(Ok(()), |prober| prober.enter(stage));
     let proxy = match Proxy::start(loaded.configuration, following) {
         Err(error) if error.is::<Superseded>() && parking.is_some() => {
-            enter(Stage::HandedOver);
+            enter(Stage::HandedOver)?;
             parking.into_iter().for_each(|parking| parking.wait(&format!("{error}")));
             return Ok(ExitCode::SUCCESS);
         }
         started => started?,
     };
     let handed_over = Arc::clone(&proxy.handed_over);
-    enter(Stage::Serving(proxy.handle.clone(), Arc::clone(&handed_over)));
+    // Flows depend on this process by now: it goes on also where nobody can probe it.
+    if proxy.has_taken_its_place()
+        && let Err(error) = enter(Stage::Serving(proxy.handle.clone(), Arc::clone(&handed_over)))
+    {
+        tracing::error!("no probe is answered: {error:#}");
+    }
     let ended = proxy.wait()?;
     tracing::info!(flows_cut = ended.flows_cut, forced = ended.forced, "ended");
     if handed_over.load(Ordering::Relaxed) {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
@@ -31,16 +31,24 @@ fn of_new_pod(proxy: &Proxy) -> PathBuf {
 }
 
 fn probe(proxy: &Proxy, what: &str, pod: &str) -> Output {
-    let socket = proxy.directory().join(format!("probe-{pod}"));
+    ask(&socket(proxy, pod), what)
+}
+
+fn socket(proxy: &Proxy, pod: &str) -> PathBuf {
+    proxy.directory().join(format!("probe-{pod}"))
+}
+
+/// Asks the process that answers on this socket.
+pub(super) fn ask(socket: &Path, what: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     run(command.args(["probe", what, "--socket"]).arg(socket).env_remove("TIDEGATE_CONFIG"))
 }
 
 #[track_caller]
-fn expect_yes(proxy: &Proxy, pod: &str) {
+pub(super) fn expect_yes(socket: &Path) {
     for what in ["live", "ready"] {
-        let answer = probe(proxy, what, pod);
-        assert!(answer.status.success() && answer.stdout == b"yes\n", "{pod} {what}: {answer:?}");
+        let answer = ask(socket, what);
+        assert!(answer.status.success() && answer.stdout == b"yes\n", "{socket:?} {what}: {answer:?}");
     }
 }
 
@@ -61,14 +69,14 @@ fn tcp_sockets(process: Process) -> usize {
 fn old_pod_parks_and_stays_parked() {
     let endpoint = Endpoint::greeting();
     let old = setup("park").ready([&endpoint]).start();
-    expect_yes(&old, "old");
+    expect_yes(&socket(&old, "old"));
     let (mut flow, _) = old.connect_greeted();
     let mut new = Successor::start_with(&of_new_pod(&old), old.directory(), &[NEW]);
     new.wait_until_it_has_taken_over();
     old.wait_for_log("parked");
     until("the new pod is ready", || probe(&old, "ready", "new").status.success());
-    expect_yes(&old, "new");
-    expect_yes(&old, "old");
+    expect_yes(&socket(&old, "new"));
+    expect_yes(&socket(&old, "old"));
     flow.exchange(b"moved");
     assert_eq!(tcp_sockets(old.process()), 0);
     assert!(tcp_sockets(Process::new(new.child.id())) > 0);
@@ -78,8 +86,8 @@ fn old_pod_parks_and_stays_parked() {
         let mut again = Successor::start_with(&old.config_file(), old.directory(), &[OLD]);
         until("it is parked", || again.log().contains("parked"));
         assert!(again.log().contains(NEW.1), "{}", again.log());
-        expect_yes(&old, "old");
-        expect_yes(&old, "new");
+        expect_yes(&socket(&old, "old"));
+        expect_yes(&socket(&old, "new"));
         flow.exchange(b"still here");
         old.expect_all_on(&endpoint);
         assert_eq!(tcp_sockets(Process::new(again.child.id())), 0);
@@ -110,7 +118,7 @@ fn new_pod_is_not_ready_before_it_has_taken_over() {
     let answer = probe(&old, "ready", "new");
     assert_eq!(answer.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&answer.stdout).contains("waits to take over"), "{answer:?}");
-    expect_yes(&old, "old");
+    expect_yes(&socket(&old, "old"));
     old.expect_all_on(&endpoint);
     fs::rename(old.directory().join("endpoints"), old.directory().join("endpoints-new")).unwrap();
     new.wait_until_it_has_taken_over();

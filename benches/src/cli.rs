@@ -28,10 +28,13 @@ pub(crate) enum Command {
     ///
     /// Exit status: 0; 1 when a row is invalid; 2 when something could not be measured.
     Compare(Box<Compare>),
-    /// Replace the process of every proxy that is found again and again under load, and count what breaks.
-    ///
-    /// Exit status: 0; 1 when Tidegate refused or broke something; 2 when something could not be measured.
-    Handoff(crate::handoff::Handoff),
+    /// Be the endpoints of a measurement until standard input ends.
+    #[command(hide = true)]
+    Endpoints {
+        /// The core to run on
+        #[arg(long)]
+        core: usize,
+    },
     /// Be the tidegate command: the proxy that is measured is built with the bench and cannot be another build.
     #[command(hide = true, disable_help_flag = true)]
     Proxy {
@@ -144,7 +147,7 @@ mod tests {
         let arguments = ["tidegate-benches", "compare"].into_iter().chain(arguments.split_whitespace());
         Cli::try_parse_from(arguments).map(|cli| match cli.command {
             Command::Compare(compare) => *compare,
-            Command::Proxy { .. } | Command::Handoff(_) => unreachable!("compare was given"),
+            Command::Proxy { .. } | Command::Endpoints { .. } => unreachable!("compare was given"),
         })
     }
 

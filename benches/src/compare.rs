@@ -1,4 +1,4 @@
-//! The order of things: workloads, rounds, proxies; then rolling updates, which are measured once.
+//! The order of things: workloads, rounds, proxies; then what is measured once: rolling updates and handoffs.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use crate::cli::Compare;
 use crate::cores::{self, Cores};
 use crate::endpoints::{Endpoints, MANY};
+use crate::handoff;
 use crate::measure::{Options, Subject};
 use crate::peers::{self, Peer, Running, Start};
 use crate::progress::Progress;
@@ -59,27 +60,46 @@ pub(crate) async fn run(args: &Compare) -> anyhow::Result<Report> {
     };
     let bench = Bench { args, endpoints: &endpoints, start };
     let plan = bench.plan(&peers);
-    let rollouts: Vec<&Peer> = peers.iter().filter(|peer| bench.rolls(peer)).collect();
-    let sheds = peers
-        .iter()
-        .find(|peer| args.workloads().contains(&Workload::Shed) && Workload::Shed.takes(peer.proxy));
+    let of = |workload: Workload| -> Vec<&Peer> {
+        let asked = args.workloads().contains(&workload);
+        peers.iter().filter(|peer| asked && workload.takes(peer.proxy)).collect()
+    };
+    let (sheds, rollouts) = (of(Workload::Shed), of(Workload::Rollout));
+    let handoffs = of(Workload::Handoff);
+    let handoff_plans: &[handoff::Plan] =
+        if args.quick { &handoff::Plan::QUICK } else { &handoff::Plan::FULL };
     let count: usize = plan.iter().map(|(_, _, peers)| peers.len()).sum();
-    let mut progress = Progress::new(u64::from(args.rounds()) * count as u64 + rollouts.len() as u64);
+    let shed_rounds = if args.quick { 1 } else { shed::ROUNDS };
+    let once = sheds.len() * shed_rounds + rollouts.len() + handoffs.len() * handoff_plans.len();
+    let mut progress = Progress::new(u64::from(args.rounds()) * count as u64 + once as u64);
     let mut tables = Vec::new();
     for (workload, part, peers) in &plan {
         tables.extend(bench.part(*workload, part, peers, &mut progress).await?);
     }
-    if let Some(peer) = sheds {
-        eprintln!("shedding: {}", peer.proxy);
+    for peer in sheds {
         let plan = if args.quick { shed::Plan::QUICK } else { shed::Plan::FULL };
-        tables.extend(shed::measure(peer, &bench.start, &endpoints, plan).await?);
+        let mut measured = shed::tables(plan);
+        for round in 1..=shed_rounds {
+            progress.next(&format!("shedding, round {round}: {}", peer.proxy));
+            let readings = shed::measure(peer, &bench.start, &endpoints, plan).await?;
+            measured.iter_mut().zip(readings).for_each(|(table, reading)| table.add(peer.proxy, reading));
+        }
+        tables.extend(measured);
     }
     let mut outcomes = Vec::new();
     for peer in rollouts {
         progress.next(&format!("rolling updates: {}", peer.proxy));
         outcomes.extend(bench.rollout(peer).await?);
     }
-    Ok(Report { machine: Machine::here(), run, peers, skipped, tables, rollouts: outcomes })
+    let mut replaced = Vec::new();
+    for plan in handoff_plans {
+        for peer in &handoffs {
+            progress.next(&format!("handoffs: {}", peer.proxy));
+            replaced.push(handoff::measure(peer, &bench.start.cores, *plan).await?);
+        }
+    }
+    let machine = Machine::here();
+    Ok(Report { machine, run, peers, skipped, tables, rollouts: outcomes, handoffs: replaced })
 }
 
 impl Bench<'_> {
@@ -92,11 +112,6 @@ impl Bench<'_> {
             plan.extend(parts.map(|part| (workload, part, peers.clone())));
         }
         plan
-    }
-
-    /// Whether a proxy's endpoints are to be replaced.
-    fn rolls(&self, peer: &Peer) -> bool {
-        self.args.workloads().contains(&Workload::Rollout) && Workload::Rollout.takes(peer.proxy)
     }
 
     async fn rollout(&self, peer: &Peer) -> anyhow::Result<Option<rollout::Outcome>> {

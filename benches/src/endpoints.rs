@@ -2,9 +2,10 @@
 //!
 //! There are two kinds. An *echo* endpoint returns what it reads. A *bulk* endpoint sends and takes the
 //! [`pattern`](crate::pattern) as its client asks; how they talk is in [`bulk`]. What an endpoint finds wrong is kept
-//! here and belongs to the measurement that runs.
+//! here and belongs to the measurement that runs. Where descriptors are short, they are a [`Process`] of their own.
 
 pub(crate) mod bulk;
+mod process;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,6 +20,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
 use crate::{cores, wire};
+
+pub(crate) use process::{Process, serve as be_endpoints};
 
 /// Endpoints of each kind. A proxy has about 28,000 local ports towards each.
 const FEW: u8 = 16;

@@ -10,9 +10,9 @@ mod tables;
 
 use self::mark_up::{number, text};
 use self::plot::{Bar, Point};
+use crate::outcomes::{self, Outcome};
 use crate::peers::Proxy;
 use crate::report::{Ratio, Report, Row, Table};
-use crate::rollout;
 
 const STYLE: &str = include_str!("html/style.css");
 
@@ -37,7 +37,7 @@ pub(crate) fn render(report: &Report) -> String {
 {facts}
 </header>
 <main>
-{invalid}{summary}{rollouts}{tables}</main>
+{invalid}{summary}{rollouts}{handoffs}{tables}</main>
 </body>
 </html>
 "#,
@@ -45,7 +45,8 @@ pub(crate) fn render(report: &Report) -> String {
         facts = tables::facts(report),
         invalid = invalid(report),
         summary = summary(report),
-        rollouts = rollouts(report),
+        rollouts = measured_once("rollout", "Endpoints replaced under load", &report.rollouts),
+        handoffs = measured_once("handoff", "Proxies replaced under load", &report.handoffs),
     )
 }
 
@@ -56,10 +57,7 @@ fn invalid(report: &Report) -> String {
         .filter(|(_, row)| !row.is_valid())
         .map(|(table, row)| format!("<li>{}: {}</li>\n", text(&table.title), text(&row.proxy.to_string())))
         .collect();
-    let rollouts = report.rollouts.iter().filter(|outcome| !outcome.is_valid());
-    let named = rollouts.fold(named, |named, outcome| {
-        named + &format!("<li>rolling updates: {}</li>\n", text(&outcome.proxy.to_string()))
-    });
+    let named = named + &invalid_outcomes(&report.rollouts) + &invalid_outcomes(&report.handoffs);
     if named.is_empty() {
         return String::new();
     }
@@ -95,17 +93,27 @@ fn summary(report: &Report) -> String {
     )
 }
 
-/// What became of flows while endpoints were replaced.
-fn rollouts(report: &Report) -> String {
-    let Some(first) = report.rollouts.first() else { return String::new() };
-    let faults = faults(report.rollouts.iter().flat_map(|outcome| {
-        outcome.words.iter().chain(&outcome.faults).map(move |words| (outcome.proxy, words))
+fn invalid_outcomes<O: Outcome>(all: &[O]) -> String {
+    let invalid = all.iter().filter(|outcome| !outcome.is_valid());
+    let line = |it: &O| format!("<li>{}: {}</li>\n", text(&it.title()), text(&it.proxy().to_string()));
+    invalid.map(line).collect()
+}
+
+/// A section with what was measured once for each proxy.
+fn measured_once<O: Outcome>(id: &str, heading: &str, all: &[O]) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let tables: String = outcomes::tables(all)
+        .map(|outcomes::Table(measured)| {
+            let title = measured.first().map(O::title).unwrap_or_default();
+            format!("<p class=\"note\">{}</p>\n{}", text(&title), tables::outcomes(measured))
+        })
+        .collect();
+    let faults = faults(all.iter().flat_map(|outcome| {
+        outcome.words().iter().chain(outcome.faults()).map(move |words| (outcome.proxy(), words))
     }));
-    format!(
-        "<section id=\"rollout\">\n<h2>Endpoints replaced under load</h2>\n<p class=\"note\">{}</p>\n{}{faults}</section>\n",
-        text(&rollout::title(first)),
-        tables::rollouts(&report.rollouts),
-    )
+    format!("<section id=\"{id}\">\n<h2>{heading}</h2>\n{tables}{faults}</section>\n")
 }
 
 /// One figure: its plots, its table, what went wrong.

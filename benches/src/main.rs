@@ -16,6 +16,8 @@ mod handoff;
 mod html;
 mod load;
 mod measure;
+mod milliseconds;
+mod outcomes;
 mod pattern;
 mod peers;
 mod progress;
@@ -48,22 +50,24 @@ const INVALID_ROW: u8 = 1;
 fn main() -> ExitCode {
     let args = match Cli::parse().command {
         Command::Compare(args) => args,
-        Command::Handoff(args) => {
-            return handoff::run(&args).unwrap_or_else(|error| {
-                eprintln!("error: {error:#}");
-                ExitCode::from(NOT_MEASURED)
-            });
+        Command::Endpoints { core } => {
+            return match endpoints::be_endpoints(core) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => not_measured(&error),
+            };
         }
         Command::Proxy { arguments } => return tidegate::main_with(arguments),
     };
     match compare(&args) {
         Ok(report) if report.is_valid() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(INVALID_ROW),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(NOT_MEASURED)
-        }
+        Err(error) => not_measured(&error),
     }
+}
+
+fn not_measured(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::from(NOT_MEASURED)
 }
 
 /// Runs the comparison until it is done or a signal ends it; in both cases no child is left when this returns.

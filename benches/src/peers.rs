@@ -12,7 +12,7 @@ use std::process::Command;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use find::{find, in_path};
+pub(crate) use find::find;
 pub(crate) use running::{Running, Start, free_addresses};
 
 /// A row of the report. Rows are in this order.

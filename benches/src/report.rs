@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) use machine::{Machine, command, commit, date};
 
 use crate::cores::Cores;
+use crate::handoff;
 use crate::html;
+use crate::outcomes::Outcome;
 use crate::peers::{Peer, Proxy};
 use crate::rollout;
 
@@ -37,6 +39,9 @@ pub(crate) struct Report {
     /// What became of flows while endpoints were replaced, once for each proxy.
     #[serde(default)]
     pub(crate) rollouts: Vec<rollout::Outcome>,
+    /// What became of flows while the proxy's process was replaced, once for each proxy and plan.
+    #[serde(default)]
+    pub(crate) handoffs: Vec<handoff::Outcome>,
 }
 
 /// How it was measured.
@@ -120,7 +125,8 @@ impl Report {
     /// Whether every row is.
     pub(crate) fn is_valid(&self) -> bool {
         self.tables.iter().all(|table| table.rows.iter().all(Row::is_valid))
-            && self.rollouts.iter().all(rollout::Outcome::is_valid)
+            && self.rollouts.iter().all(Outcome::is_valid)
+            && self.handoffs.iter().all(Outcome::is_valid)
     }
 
     /// Writes `report.json` and `report.html` into `directory`, which is made where it is missing.

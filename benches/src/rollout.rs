@@ -80,11 +80,12 @@ use self::outcome::Seen;
 use self::processes::{Look, Most, look};
 use crate::child::Started;
 use crate::cores::Cores;
+use crate::outcomes::Outcome as _;
 use crate::peers::Proxy;
 
+pub(crate) use outcome::Outcome;
 #[cfg(test)]
 pub(crate) use outcome::{Course, Ends, Misplaced, Spread};
-pub(crate) use outcome::{FIGURES, Outcome, Table, title};
 pub(crate) use plan::Plan;
 
 /// How much longer than planned a measurement may take.

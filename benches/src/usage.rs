@@ -41,13 +41,20 @@ pub(crate) fn resident(root: u32) -> anyhow::Result<u64> {
     for stat in processes(root)? {
         let status = fs::read_to_string(format!("/proc/{}/status", stat.pid))
             .with_context(|| format!("process {} is gone", stat.pid))?;
-        kib += resident_kib(&status).unwrap_or(0);
+        kib += field_kib(&status, "VmRSS:").unwrap_or(0);
     }
     Ok(kib * 1024)
 }
 
-fn resident_kib(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// Proportional set size in KiB: a page that several processes share counts once among them. Resident memory would count
+/// it in each of nginx's old workers.
+pub(crate) fn proportional_kib(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    field_kib(&text, "Pss:")
+}
+
+fn field_kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -123,7 +130,7 @@ mod tests {
 
     #[test]
     fn reads_resident_memory() {
-        assert_eq!(resident_kib("Name:\tx\nVmRSS:\t   123 kB\n"), Some(123));
+        assert_eq!(field_kib("Name:\tx\nVmRSS:\t   123 kB\n", "VmRSS:"), Some(123));
         assert!(resident(std::process::id()).unwrap() > 0);
         assert!(cpu(u32::MAX).is_err());
     }

@@ -1,8 +1,8 @@
 //! What is measured. Each workload is a module below this one: the load, the figures it gives, how they come about.
 //!
 //! A workload has parts, such as one for each size of a message. A part is measured with a proxy started afresh, and
-//! gives one reading for each of its tables. [`rollout`] and [`shed`] stand apart: they are measured once for each proxy,
-//! in their own way. To add a workload: a module with `parts`, a variant of [`Workload`] and
+//! gives one reading for each of its tables. [`rollout`], [`handoff`](crate::handoff) and [`shed`] stand apart: they are measured
+//! once for each proxy, in their own way. To add a workload: a module with `parts`, a variant of [`Workload`] and
 //! one of [`Load`].
 
 mod bulk;
@@ -51,6 +51,8 @@ pub(crate) enum Workload {
     Shed,
     /// Flows while every endpoint is replaced, as a rolling update does
     Rollout,
+    /// Flows while the proxy's own process is replaced, again and again
+    Handoff,
 }
 
 impl Workload {
@@ -67,7 +69,7 @@ impl Workload {
             Self::Listeners => listeners::parts(),
             Self::Slow => slow::parts(),
             // They have an order of their own, and figures that no table here can hold.
-            Self::Shed | Self::Rollout => Vec::new(),
+            Self::Shed | Self::Rollout | Self::Handoff => Vec::new(),
         }
     }
 
@@ -81,7 +83,7 @@ impl Workload {
     pub(crate) fn takes(self, proxy: Proxy) -> bool {
         match self {
             Self::Bulk => proxy != Proxy::NginxHalfClose,
-            Self::Rollout => rollout::takes(proxy),
+            Self::Rollout | Self::Handoff => rollout::takes(proxy),
             Self::Shed => proxy == Proxy::Tidegate,
             Self::Connections => !matches!(proxy, Proxy::HaproxySplice | Proxy::HaproxySplice1m),
             _ => !matches!(proxy, Proxy::HaproxySplice | Proxy::HaproxySplice1m | Proxy::NginxHalfClose),

@@ -1,4 +1,4 @@
-//! The load: flows that talk all the time, connections that come all the time, and endpoints that echo.
+//! The load: flows that talk all the time, and connections that come all the time.
 //!
 //! Every message holds its flow and its place in it, and every byte that comes back is compared, so that a lost, doubled
 //! or changed byte is found. A flow that breaks is opened again, so that every handoff meets as many.
@@ -10,38 +10,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, timeout};
 
+use super::{Plan, Spread};
 use crate::cores;
 
 /// A connect, an answer or a close that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Clients come from so many loopback addresses, so that resting ports do not run out.
 const ADDRESSES: u32 = 64;
-/// Endpoints, for the same reason.
-const ENDPOINTS: u32 = 16;
 /// Connections that may be open at a time besides the flows.
 const SHORT: usize = 1024;
 /// A message: its flow, and its place.
 const MESSAGE: usize = 16;
 /// Faults whose words are kept.
 const WORDS: usize = 8;
-
-/// What is asked of the proxy.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
-    /// Flows that are open all the time.
-    pub(super) flows: usize,
-    /// From a flow's answer to its next message.
-    pub(super) period: Duration,
-    /// New connections in a second.
-    pub(super) rate: u32,
-}
 
 /// What there was.
 #[derive(Debug)]
@@ -68,7 +55,7 @@ pub(super) struct Seen {
     stop: AtomicBool,
 }
 
-/// Clients and endpoints, each on a thread.
+/// Clients, on threads.
 #[derive(Debug)]
 pub(super) struct Load {
     pub(super) seen: Arc<Seen>,
@@ -115,47 +102,11 @@ impl Seen {
         self.words.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The trip that so many of 100 are not longer than.
-    pub(super) fn trip(&self, percent: f64) -> Duration {
+    /// How long messages took to be answered.
+    pub(super) fn trips(&self) -> Spread {
         let trips = self.trips.lock().unwrap_or_else(PoisonError::into_inner);
-        Duration::from_micros(trips.value_at_quantile(percent / 100.0))
-    }
-}
-
-/// Starts endpoints; returns where they are.
-pub(super) fn endpoints(core: usize) -> anyhow::Result<Vec<SocketAddr>> {
-    let first = std::net::TcpListener::bind((Ipv4Addr::new(127, 0, 9, 1), 0)).context("no free port")?;
-    let port = first.local_addr()?.port();
-    let more = (2..=ENDPOINTS).map(|n| std::net::TcpListener::bind((address([127, 0, 9, 0], n), port)));
-    let sockets = std::iter::once(Ok(first)).chain(more).collect::<io::Result<Vec<_>>>();
-    let sockets = sockets.context("cannot find one port that is free on all endpoints' addresses")?;
-    let addresses = sockets.iter().map(std::net::TcpListener::local_addr).collect::<io::Result<_>>()?;
-    on_a_thread("endpoints", core, async move {
-        let mut tasks = JoinSet::new();
-        for socket in sockets {
-            if socket.set_nonblocking(true).is_ok()
-                && let Ok(listener) = TcpListener::from_std(socket)
-            {
-                tasks.spawn(accept(listener));
-            }
-        }
-        while tasks.join_next().await.is_some() {}
-    })?;
-    Ok(addresses)
-}
-
-async fn accept(listener: TcpListener) {
-    // Accepting fails for want of descriptors, and then the clients see it.
-    while let Ok((mut stream, _)) = listener.accept().await {
-        tokio::spawn(async move {
-            let _ = stream.set_nodelay(true);
-            let mut buffer = [0; 4 * MESSAGE];
-            while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-                if stream.write_all(&buffer[..length]).await.is_err() {
-                    break;
-                }
-            }
-        });
+        let at = |quantile| trips.value_at_quantile(quantile);
+        Spread { p50: at(0.5), p99: at(0.99), max: trips.max() }
     }
 }
 

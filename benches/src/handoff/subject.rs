@@ -21,8 +21,10 @@ use crate::usage;
 const LIMIT: Duration = Duration::from_secs(30);
 /// How often it is looked whether something has happened.
 const LOOK: Duration = Duration::from_millis(2);
+/// From one look at memory to the next.
+const INTERVAL: Duration = Duration::from_millis(20);
 /// How long the old process may take to end. Whoever keeps flows there keeps it for longer.
-const OLD: Duration = Duration::from_secs(2);
+pub(super) const OLD: Duration = Duration::from_secs(2);
 /// nginx and HAProxy do not say when the new worker accepts.
 const SETTLE: Duration = Duration::from_millis(100);
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
@@ -44,13 +46,15 @@ pub(super) struct Subject {
     all: BTreeSet<u32>,
     epoch: u32,
     base: u32,
+    most: Look,
+    looked: Instant,
 }
 
 /// One replacement.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Replaced {
-    /// Until the new process serves.
-    pub(super) took: Duration,
+    /// Until the new process serves; Envoy does not say when that is.
+    pub(super) took: Option<Duration>,
     /// Until the old one is gone; none where it stays.
     pub(super) gone: Option<Duration>,
     /// What the proxy says of it.
@@ -63,18 +67,16 @@ pub(super) struct Said {
     process: u32,
     pub(super) flows_moved: u64,
     pub(super) flows_left: u64,
-    pause_p99_us: u64,
-    took_us: u64,
+    pub(super) pause_p99_us: u64,
+    pub(super) took_us: u64,
 }
 
-impl Said {
-    pub(super) fn pause_p99(&self) -> Duration {
-        Duration::from_micros(self.pause_p99_us)
-    }
-
-    pub(super) fn took(&self) -> Duration {
-        Duration::from_micros(self.took_us)
-    }
+/// One look at the proxy's processes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Look {
+    pub(super) processes: u64,
+    /// Proportional set size, in KiB.
+    pub(super) memory: u64,
 }
 
 impl Subject {
@@ -99,14 +101,16 @@ impl Subject {
             epoch: 0,
             // Envoys of two runs must not meet.
             base: std::process::id() % 30_000,
+            most: Look::default(),
+            looked: Instant::now(),
         };
         subject.current = subject.spawn()?;
-        subject.until(|| TcpStream::connect(listener).is_ok()).context("it does not accept")?;
+        subject.until(|_| TcpStream::connect(listener).is_ok()).context("it does not accept")?;
         Ok(subject)
     }
 
-    pub(super) fn is_tidegate(&self) -> bool {
-        self.proxy == Proxy::Tidegate
+    pub(super) fn proxy(&self) -> Proxy {
+        self.proxy
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -150,7 +154,12 @@ impl Subject {
             Proxy::Tidegate => {
                 let mut command = peers::command(&self.binary);
                 command.args(["upgrade", "-o", "json", "--socket"]).arg(self.path("handoff.sock"));
-                let output = command.output().context("cannot run `tidegate upgrade`")?;
+                command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+                let mut child = command.spawn().context("cannot run `tidegate upgrade`")?;
+                while let Ok(None) = child.try_wait() {
+                    self.pause();
+                }
+                let output = child.wait_with_output()?;
                 if !output.status.success() {
                     bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
                 }
@@ -167,18 +176,17 @@ impl Subject {
                 let old = *before.last().context("it has no worker")?;
                 let signal = if self.proxy == Proxy::Nginx { Signal::HUP } else { Signal::USR2 };
                 send(self.current, signal)?;
-                let is_new = || Ok::<_, anyhow::Error>(self.workers()?.iter().any(|it| !before.contains(it)));
-                self.until(|| is_new().unwrap_or(false)).context("there is no new worker")?;
+                self.until(|subject| subject.has_new_worker(&before)).context("there is no new worker")?;
                 std::thread::sleep(SETTLE);
                 (old, None)
             }
         };
         self.all.insert(self.current);
-        let took = began.elapsed();
+        let took = (self.proxy != Proxy::Envoy).then(|| began.elapsed());
         // Envoy's new process serves when it says that the old one shall drain, and the old one ends at a set time.
         let limit = if self.proxy == Proxy::Envoy { LIMIT } else { OLD };
         while self.runs(old) && began.elapsed() < limit {
-            std::thread::sleep(LOOK);
+            self.pause();
         }
         let gone = (!self.runs(old)).then(|| began.elapsed());
         Ok(Replaced { took, gone, said })
@@ -193,15 +201,27 @@ impl Subject {
         Ok(pids)
     }
 
-    fn until(&self, mut condition: impl FnMut() -> bool) -> anyhow::Result<()> {
+    fn has_new_worker(&self, before: &[u32]) -> bool {
+        self.workers().is_ok_and(|workers| workers.iter().any(|it| !before.contains(it)))
+    }
+
+    fn until(&mut self, condition: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
         let until = Instant::now() + LIMIT;
-        while !condition() {
+        while !condition(self) {
             if Instant::now() >= until {
                 bail!("nothing within {LIMIT:?}; its output:\n{}", self.output());
             }
-            std::thread::sleep(LOOK);
+            self.pause();
         }
         Ok(())
+    }
+
+    /// A moment, in which it is looked what there is.
+    fn pause(&mut self) {
+        if self.looked.elapsed() >= INTERVAL {
+            self.look();
+        }
+        std::thread::sleep(LOOK);
     }
 
     /// The end of what it has printed.
@@ -223,8 +243,8 @@ impl Subject {
         })
     }
 
-    /// Its processes, and their proportional set size in KiB.
-    pub(super) fn look(&mut self) -> (usize, u64) {
+    /// Its processes now.
+    pub(super) fn look(&mut self) -> Look {
         let roots: Vec<u32> = self.all.iter().copied().collect();
         let mut pids = BTreeSet::new();
         for root in roots {
@@ -233,15 +253,18 @@ impl Subject {
                 pids.extend(found.iter().filter(|stat| stat.runs()).map(|stat| stat.pid));
             }
         }
-        (pids.len(), pids.iter().filter_map(|pid| memory(*pid)).sum())
+        let memory = pids.iter().filter_map(|pid| usage::proportional_kib(*pid)).sum();
+        let look = Look { processes: pids.len() as u64, memory };
+        self.most.processes = self.most.processes.max(look.processes);
+        self.most.memory = self.most.memory.max(look.memory);
+        self.looked = Instant::now();
+        look
     }
-}
 
-/// Proportional set size in KiB.
-fn memory(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    line.split_whitespace().next()?.parse().ok()
+    /// The most of all looks so far.
+    pub(super) fn most(&self) -> Look {
+        self.most
+    }
 }
 
 fn send(pid: u32, signal: Signal) -> anyhow::Result<()> {

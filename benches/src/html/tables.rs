@@ -1,8 +1,8 @@
 //! The page's tables: what the plots show, in figures.
 
 use super::mark_up::{number, text};
+use crate::outcomes::Outcome;
 use crate::report::{Report, Row, Spread, Table};
-use crate::rollout::{FIGURES, Outcome};
 
 /// Machine, run and proxies.
 pub(super) fn facts(report: &Report) -> String {
@@ -62,12 +62,12 @@ pub(super) fn ratios(report: &Report) -> String {
 }
 
 /// What became of flows, figures down and proxies across.
-pub(super) fn rollouts(outcomes: &[Outcome]) -> String {
+pub(super) fn outcomes<O: Outcome>(outcomes: &[O]) -> String {
     let head: String = outcomes
         .iter()
-        .map(|outcome| format!("<th scope=\"col\">{}</th>", text(&outcome.proxy.to_string())))
+        .map(|outcome| format!("<th scope=\"col\">{}</th>", text(&outcome.proxy().to_string())))
         .collect();
-    let rows: String = FIGURES
+    let rows: String = O::FIGURES
         .iter()
         .map(|(name, figure)| {
             let class = if name.starts_with(' ') { " class=\"part\"" } else { "" };

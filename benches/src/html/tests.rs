@@ -4,9 +4,10 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 use super::*;
 use crate::cores::Cores;
+use crate::outcomes::Outcome as _;
 use crate::peers::{Peer, Proxy};
 use crate::report::{Latency, Machine, Reading, Run};
-use crate::rollout::{Course, Ends, FIGURES, Misplaced, Outcome, Plan, Spread};
+use crate::rollout::{Course, Ends, Misplaced, Outcome, Plan, Spread};
 
 const HOSTILE: &str = "1.0 <script>alert('x')</script> \"&amp; \u{1b}[31m";
 
@@ -61,6 +62,7 @@ pub(super) fn sample() -> Report {
         skipped: vec!["haproxy: /usr/sbin/haproxy is not there".into()],
         tables: vec![trips, bulk, idle],
         rollouts: vec![outcome(Proxy::Tidegate, 0), outcome(Proxy::Nginx, 97)],
+        handoffs: Vec::new(),
     }
 }
 
@@ -184,7 +186,7 @@ fn a_rollout_has_its_figures_and_its_faults() {
         .filter(|node| node.attribute("scope") == Some("row"))
         .map(|node| all_text(node.parent().unwrap()))
         .collect();
-    assert_eq!(shown.len(), FIGURES.len());
+    assert_eq!(shown.len(), Outcome::FIGURES.len());
     assert!(shown.contains(&"broken before their own end097".to_owned()), "{shown:?}");
     assert!(shown.contains(&"memory, MiB: before / most / left2.0 / 22.0 / 2.02.0 / 22.0 / 2.0".to_owned()));
     assert!(all_text(section).contains("short flow broken"), "{}", all_text(section));

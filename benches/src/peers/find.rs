@@ -69,7 +69,7 @@ fn place(proxy: Proxy, args: &Compare) -> anyhow::Result<Place> {
 }
 
 /// The binary of this name.
-pub(crate) fn in_path(name: &str) -> Option<PathBuf> {
+fn in_path(name: &str) -> Option<PathBuf> {
     // Debian keeps proxies where a user's PATH may not lead.
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders =

@@ -88,6 +88,7 @@ fn a_report_survives_being_written() {
         skipped: vec!["envoy: skipped".to_owned()],
         tables: vec![table],
         rollouts: Vec::new(),
+        handoffs: Vec::new(),
     };
     let directory = tempfile::tempdir().unwrap();
     report.write(&directory.path().join("deep/er")).unwrap();

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Report, Row, Spread, Table};
 use crate::cores::Cores;
-use crate::rollout;
+use crate::outcomes;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,7 +28,8 @@ impl fmt::Display for Report {
             writeln!(f, "{skipped}")?;
         }
         self.tables.iter().try_for_each(|table| write!(f, "\n{table}"))?;
-        if self.rollouts.is_empty() { Ok(()) } else { write!(f, "\n{}", rollout::Table(&self.rollouts)) }
+        outcomes::tables(&self.rollouts).try_for_each(|table| write!(f, "\n{table}"))?;
+        outcomes::tables(&self.handoffs).try_for_each(|table| write!(f, "\n{table}"))
     }
 }
 

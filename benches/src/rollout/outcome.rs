@@ -12,8 +12,6 @@ use super::plan::Plan;
 use super::processes::Look;
 use crate::peers::Proxy;
 
-pub(crate) use table::{FIGURES, Table, title};
-
 /// What went wrong is kept in words so many times; the counts have all of it.
 const WORDS: usize = 8;
 
@@ -98,11 +96,6 @@ impl Outcome {
     /// Connections that got no answer.
     pub(crate) fn refused(&self) -> u64 {
         self.short.refused + self.fitting.refused + self.outliving.refused
-    }
-
-    /// Whether the figures may be used.
-    pub(crate) fn is_valid(&self) -> bool {
-        self.faults.is_empty()
     }
 }
 

@@ -1,9 +1,6 @@
-//! What a proxy's processes take: how many there are, their memory and their processor time, from `/proc`.
-//!
-//! Memory is the proportional set size: a page that several processes share counts once among them. Resident memory
-//! would count it in each of nginx's old workers.
+//! What a proxy's processes take: how many there are, their memory (proportional set size) and their processor
+//! time, from `/proc`.
 
-use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -67,16 +64,9 @@ fn look_now(root: u32) -> anyhow::Result<Look> {
     Ok(Look {
         count: running().count(),
         // A process may end between two files.
-        memory: running().filter_map(|stat| memory(stat.pid)).sum(),
+        memory: running().filter_map(|stat| usage::proportional_kib(stat.pid)).sum(),
         cpu: usage::time(&processes),
     })
-}
-
-/// Proportional set size in KiB.
-fn memory(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    line.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]

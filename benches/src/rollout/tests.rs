@@ -4,6 +4,7 @@ mod proxy;
 
 use super::outcome::Misplaced;
 use super::*;
+use crate::outcomes::Table;
 use proxy::{Behaviour, Small};
 
 /// One rollout of two endpoints. What fits ends 240 ms before its endpoint does, however busy the machine is.

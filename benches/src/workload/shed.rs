@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use super::rate::Rate;
 use super::{Figure, Workload};
 use crate::child::Started;
-use crate::endpoints::{Endpoints, Kind};
+use crate::endpoints::{Endpoints, Process};
 use crate::load::{Clients, Fault, Message, SMALL, trip};
 use crate::measure::{Options, Per, Subject};
 use crate::peers::{Peer, Start, free_addresses};
@@ -35,6 +35,9 @@ const RATE: u64 = 5000;
 
 /// Connections opened before the proxy gets a moment: fewer than any queue holds.
 const BURST: usize = 64;
+
+/// How many times it is measured: one tail of latencies says little.
+pub(crate) const ROUNDS: usize = 3;
 
 /// How long before the window the drain begins.
 const AHEAD: Duration = Duration::from_secs(2);
@@ -62,21 +65,23 @@ impl Plan {
     }
 }
 
-/// Measures the one proxy that sheds.
+/// Measures the one proxy that sheds, once.
 ///
 /// # Errors
 ///
-/// When it does not start, or its slices cannot be written. What it does to flows is in the tables.
+/// When it does not start, or its slices cannot be written. What it does to flows is in the readings.
 pub(crate) async fn measure(
     peer: &Peer,
     start: &Start,
     endpoints: &Endpoints,
     mut plan: Plan,
-) -> anyhow::Result<Vec<Table>> {
+) -> anyhow::Result<Vec<Reading>> {
     plan.flows = plan.flows.min(start.flows);
     let directory = tempfile::tempdir().context("cannot make a directory for the proxy")?;
     let listeners = free_addresses(None, 2)?;
-    let echo = endpoints.few(Kind::Echo);
+    // As many descriptors as flows, which the clients need as well.
+    let behind = Process::start(start.cores.endpoints)?;
+    let echo = behind.addresses();
     ensure!(echo.len() >= 3, "three endpoints are needed");
     let slices = directory.path().join("slices");
     fs::create_dir(&slices)?;
@@ -100,16 +105,15 @@ pub(crate) async fn measure(
     if let Some(status) = child.ended() {
         faults.push(format!("ended under load: {status}; its output:\n{}", child.output()));
     }
-    let tables = figures(plan).into_iter().zip(readings).map(|(figure, mut reading)| {
+    let with_faults = readings.into_iter().map(|mut reading| {
         reading.faults.extend_from_slice(&faults);
-        let mut table = figure.table(Workload::Shed);
-        table.add(peer.proxy, reading);
-        table
+        reading
     });
-    Ok(tables.collect())
+    Ok(with_faults.collect())
 }
 
-fn figures(plan: Plan) -> [Figure; 4] {
+/// A table for each reading of [`measure`].
+pub(crate) fn tables(plan: Plan) -> Vec<Table> {
     let what = format!("{} flows of one endpoint shed within {} s", plan.flows, plan.window.as_secs());
     let trips = "64-byte round trips of another service at a fixed rate";
     [
@@ -118,6 +122,8 @@ fn figures(plan: Plan) -> [Figure; 4] {
         Figure::new(format!("{trips}, nobody is shed"), "CPU-us/trip", Some("trips/s")),
         Figure::new(format!("{trips}, while they are shed"), "CPU-us/trip", Some("trips/s")),
     ]
+    .map(|figure| figure.table(Workload::Shed))
+    .into()
 }
 
 fn configuration(

@@ -1,96 +1,63 @@
-//! The outcomes as a table for people: figures down, proxies across.
-
-use std::fmt;
+//! The figures of a rollout, for the table of outcomes.
 
 use super::{Course, Ends, Outcome, Spread};
+use crate::outcomes::{self, Figure};
+use crate::peers::Proxy;
 
-/// Prints outcomes beside each other.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Table<'a>(pub(crate) &'a [Outcome]);
+impl outcomes::Outcome for Outcome {
+    const FIGURES: &'static [(&'static str, Figure<Self>)] = &[
+        ("flows opened: short", |outcome| outcome.short.opened.to_string()),
+        ("  long, their life fits in the grace", |outcome| outcome.fitting.opened.to_string()),
+        ("  long, their life does not", |outcome| outcome.outliving.opened.to_string()),
+        ("broken before their own end", |outcome| outcome.broken().to_string()),
+        ("  short", |outcome| outcome.short.broken.to_string()),
+        ("  long, their life fits", |outcome| outcome.fitting.broken.to_string()),
+        ("  long, while their endpoint was there", |outcome| outcome.outliving.broken.to_string()),
+        ("refused, or ended before a reply", |outcome| outcome.refused().to_string()),
+        ("sent to an endpoint that terminates", |outcome| outcome.misplaced.late.to_string()),
+        ("  how long after, ms: p50 / p99 / max", |outcome| {
+            let Spread { p50, p99, max } = outcome.misplaced.after_ms;
+            if outcome.misplaced.late == 0 { "-".into() } else { format!("{p50:.1} / {p99:.1} / {max:.1}") }
+        }),
+        ("sent to an endpoint before it was ready", |outcome| outcome.misplaced.early.to_string()),
+        ("old one's last new connection, ms: p50 / p99", |outcome| pair(outcome.old_stops_ms)),
+        ("new one's first connection, ms: p50 / p99", |outcome| pair(outcome.new_starts_ms)),
+        ("ended with their endpoint, which they outlived", |outcome| outcome.outliving.cut.to_string()),
+        ("processes: before / most / left", |outcome| {
+            let Course { before, most, left } = outcome.processes;
+            format!("{before} / {most} / {left}")
+        }),
+        ("memory, MiB: before / most / left", |outcome| {
+            let mib = |kib: u64| kib as f64 / 1024.0;
+            let Course { before, most, left } = outcome.memory_kib;
+            format!("{:.1} / {:.1} / {:.1}", mib(before), mib(most), mib(left))
+        }),
+        ("processor seconds", |outcome| format!("{:.2}", outcome.cpu_seconds)),
+        ("new endpoints that never got a connection", |outcome| outcome.unused.to_string()),
+    ];
 
-/// The width of the figures' names, and of each column.
-const NAME: usize = 48;
-const COLUMN: usize = 23;
-
-/// A figure of an outcome as text.
-type Figure = fn(&Outcome) -> String;
-
-/// Every figure, in the order of the table; those that begin with spaces are parts of the one above.
-pub(crate) const FIGURES: [(&str, Figure); 18] = [
-    ("flows opened: short", |outcome| outcome.short.opened.to_string()),
-    ("  long, their life fits in the grace", |outcome| outcome.fitting.opened.to_string()),
-    ("  long, their life does not", |outcome| outcome.outliving.opened.to_string()),
-    ("broken before their own end", |outcome| outcome.broken().to_string()),
-    ("  short", |outcome| outcome.short.broken.to_string()),
-    ("  long, their life fits", |outcome| outcome.fitting.broken.to_string()),
-    ("  long, while their endpoint was there", |outcome| outcome.outliving.broken.to_string()),
-    ("refused, or ended before a reply", |outcome| outcome.refused().to_string()),
-    ("sent to an endpoint that terminates", |outcome| outcome.misplaced.late.to_string()),
-    ("  how long after, ms: p50 / p99 / max", |outcome| {
-        let Spread { p50, p99, max } = outcome.misplaced.after_ms;
-        if outcome.misplaced.late == 0 { "-".into() } else { format!("{p50:.1} / {p99:.1} / {max:.1}") }
-    }),
-    ("sent to an endpoint before it was ready", |outcome| outcome.misplaced.early.to_string()),
-    ("old one's last new connection, ms: p50 / p99", |outcome| pair(outcome.old_stops_ms)),
-    ("new one's first connection, ms: p50 / p99", |outcome| pair(outcome.new_starts_ms)),
-    ("ended with their endpoint, which they outlived", |outcome| outcome.outliving.cut.to_string()),
-    ("processes: before / most / left", |outcome| {
-        let Course { before, most, left } = outcome.processes;
-        format!("{before} / {most} / {left}")
-    }),
-    ("memory, MiB: before / most / left", |outcome| {
-        let mib = |kib: u64| kib as f64 / 1024.0;
-        let Course { before, most, left } = outcome.memory_kib;
-        format!("{:.1} / {:.1} / {:.1}", mib(before), mib(most), mib(left))
-    }),
-    ("processor seconds", |outcome| format!("{:.2}", outcome.cpu_seconds)),
-    ("new endpoints that never got a connection", |outcome| outcome.unused.to_string()),
-];
-
-impl fmt::Display for Table<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(first) = self.0.first() else { return Ok(()) };
-        writeln!(f, "{}", title(first))?;
-        self.row(f, "figure", |outcome| outcome.proxy.to_string())?;
-        for (name, figure) in FIGURES {
-            self.row(f, name, figure)?;
-        }
-        for outcome in self.0 {
-            for words in &outcome.words {
-                writeln!(f, "  {}: {words}", outcome.proxy)?;
-            }
-            for fault in &outcome.faults {
-                writeln!(f, "  {} INVALID: {fault}", outcome.proxy)?;
-            }
-        }
-        Ok(())
+    fn proxy(&self) -> Proxy {
+        self.proxy
     }
-}
 
-/// What was done to the endpoints.
-pub(crate) fn title(outcome: &Outcome) -> String {
-    let plan = outcome.plan;
-    format!(
-        "rolling updates: {} endpoints replaced {} times, one every {} ms; an old one has {} ms",
-        plan.endpoints,
-        plan.rollouts,
-        plan.pace.as_millis(),
-        plan.grace.as_millis()
-    )
-}
+    /// What was done to the endpoints.
+    fn title(&self) -> String {
+        let plan = self.plan;
+        format!(
+            "rolling updates: {} endpoints replaced {} times, one every {} ms; an old one has {} ms",
+            plan.endpoints,
+            plan.rollouts,
+            plan.pace.as_millis(),
+            plan.grace.as_millis()
+        )
+    }
 
-impl Table<'_> {
-    fn row(
-        &self,
-        f: &mut fmt::Formatter<'_>,
-        name: &str,
-        figure: impl Fn(&Outcome) -> String,
-    ) -> fmt::Result {
-        write!(f, "  {name:<NAME$}")?;
-        for outcome in self.0 {
-            write!(f, "{:>COLUMN$}", figure(outcome))?;
-        }
-        writeln!(f)
+    fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    fn faults(&self) -> &[String] {
+        &self.faults
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::outcomes::{Outcome as _, Table};
 
 /// Moments of a measurement, in milliseconds.
 struct Moments(Instant);
@@ -128,7 +129,7 @@ fn the_table_has_a_column_for_each_proxy_and_says_what_is_invalid() {
     assert_eq!(row("broken before their own end").as_deref(), Some("0 1"), "{table}");
     assert_eq!(row("processes").as_deref(), Some("2 / 9 / 3 2 / 9 / 3"), "{table}");
     assert!(table.contains("nginx INVALID: a fault") && table.contains("tidegate"), "{table}");
-    assert_eq!(Table(&[]).to_string(), "");
+    assert_eq!(Table::<Outcome>(&[]).to_string(), "");
 }
 
 /// The width of the figures' names in the table.

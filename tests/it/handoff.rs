@@ -7,6 +7,7 @@ mod limits;
 mod load;
 mod pods;
 mod probes;
+mod removed;
 mod upgrade;
 
 use std::{
@@ -35,14 +36,14 @@ fn own_processes() -> Option<&'static [&'static str]> {
 }
 
 /// A second process on the same configuration.
-struct Successor {
+pub(crate) struct Successor {
     child: Child,
     log: PathBuf,
 }
 
 impl Successor {
     /// Starts it; `environment` is set for it alone.
-    fn start(proxy: &Proxy, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(proxy: &Proxy, environment: &[(&str, &str)]) -> Self {
         Self::start_with(&proxy.config_file(), proxy.directory(), environment)
     }
 
@@ -63,13 +64,13 @@ impl Successor {
         Self { child, log }
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Waits until it has taken over.
     #[track_caller]
-    fn wait_until_it_has_taken_over(&mut self) {
+    pub(crate) fn wait_until_it_has_taken_over(&mut self) {
         eventually("the successor has taken over", || {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the successor ended: {status}");
@@ -79,7 +80,7 @@ impl Successor {
     }
 
     #[track_caller]
-    fn wait_for_end(&mut self) -> ExitStatus {
+    pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
         eventually("the successor has ended", || self.child.try_wait().unwrap())
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! The API server is the double of `tidegate_tests::apiserver`. One topic per file: [`start`], [`outage`] and
 //! [`recovery`] for what goes wrong with the server, [`objects`] for what goes wrong with what it says, [`recorded`] for
-//! what a real one said, [`services`] and [`writing`] for Services of the class. [`rehearsal`] runs the group `cluster`.
+//! what a real one said, [`services`] and [`writing`] for Services of the class, [`handoff`] for a successor of such a
+//! proxy. [`rehearsal`] runs the group `cluster`.
 
+mod handoff;
 mod namespaces;
 mod objects;
 mod outage;
@@ -16,6 +18,7 @@ mod topology;
 mod writing;
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -83,8 +86,12 @@ struct Clients {
 impl Clients {
     /// Clients of the listener `web`; a refusal ends them.
     fn of(proxy: &Proxy) -> Self {
+        Self::at(proxy.address("web"))
+    }
+
+    /// Clients of the listener at this address.
+    fn at(address: SocketAddr) -> Self {
         let (ending, served) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let address = proxy.address("web");
         let thread = thread::spawn({
             let (ending, served) = (Arc::clone(&ending), Arc::clone(&served));
             move || {

@@ -15,7 +15,7 @@ use tidegate_sys::FrozenFlow;
 use tokio::time::Instant;
 
 use crate::{
-    BoundListener, Command, ControlError, ControlHandle, Controller, DesiredListener, Lifecycle,
+    BoundListener, Command, ControlError, ControlHandle, Controller, Desired, DesiredListener, Lifecycle,
     listening::Listening,
     request::{Purpose, Reply, Request},
     state,
@@ -35,6 +35,8 @@ pub(crate) struct Handoff {
     pub(crate) is_possible: bool,
     /// It waits for its predecessor's listeners, and is not ready before.
     pub(crate) awaited: bool,
+    /// Copies of its listeners are with a successor: which ones there are does not change until the handoff is over.
+    pub(crate) lent: bool,
     /// Its listeners are another process's; it may take them back.
     pub(crate) gave_up: bool,
     /// Who waits for the source's first complete list.
@@ -60,6 +62,7 @@ pub struct LentListener {
 #[derive(Debug)]
 pub(crate) enum Step {
     AwaitSource(Reply<()>),
+    Configure(Box<Desired>, Reply<()>),
     Facts(Reply<serde_json::Value>),
     TakeFacts(serde_json::Value, Reply<()>),
     Clients(Reply<Vec<ServiceClients>>),
@@ -68,7 +71,8 @@ pub(crate) enum Step {
     TakeDrains(serde_json::Value, Reply<()>),
     Lend(Reply<io::Result<Vec<LentListener>>>),
     Open(Vec<BoundListener>, Reply<()>),
-    GiveUpListeners(Reply<Vec<usize>>),
+    GiveUpListeners(Vec<SocketAddr>, Reply<Vec<usize>>),
+    CloseRest(Reply<Vec<usize>>),
     TakeBackListeners(Reply<()>),
     Freeze(usize, Reply<Vec<FrozenFlow>>),
     Adopt(Vec<FrozenFlow>, Reply<Vec<usize>>),
@@ -79,6 +83,11 @@ impl ControlHandle {
     /// Waits until the source has given a complete list, or `limit` is over.
     pub async fn source_is_complete(&self, limit: Duration) -> Result<(), ControlError> {
         self.ask(limit, |reply| Request::Handoff(Step::AwaitSource(reply))).await
+    }
+
+    /// Configures the services that a source asks for beside the configuration, before there are listeners.
+    pub async fn configure(&self, desired: Desired) -> Result<(), ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::Configure(Box::new(desired), reply))).await
     }
 
     /// What operators asked for, for a successor.
@@ -121,9 +130,16 @@ impl ControlHandle {
         self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::Open(listeners, reply))).await
     }
 
-    /// Takes what is in the accept queues and stops accepting; says which workers did not in time.
-    pub async fn give_up_listeners(&self) -> Result<Vec<usize>, ControlError> {
-        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::GiveUpListeners(reply))).await
+    /// Takes what is in the accept queues of the listeners at these addresses and stops accepting there: a successor does.
+    /// Says which workers did not in time.
+    pub async fn give_up_listeners(&self, taken: Vec<SocketAddr>) -> Result<Vec<usize>, ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::GiveUpListeners(taken, reply))).await
+    }
+
+    /// Takes what is in the accept queues of the listeners that were not given up, and closes them; says which workers did
+    /// not in time.
+    pub async fn close_rest(&self) -> Result<Vec<usize>, ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::CloseRest(reply))).await
     }
 
     /// Accepts again.
@@ -173,7 +189,12 @@ impl Controller {
                 let _ = reply.send(());
             }
             Step::AwaitSource(reply) => self.handoff.waiting.push(reply),
+            Step::Configure(desired, reply) => {
+                self.configure(*desired);
+                let _ = reply.send(());
+            }
             Step::Lend(reply) => {
+                self.handoff.lent = true;
                 self.gates.hands_over = true;
                 self.gates.is_stale = true;
                 self.refresh_gates();
@@ -187,8 +208,25 @@ impl Controller {
                 self.open_listeners();
                 let _ = reply.send(());
             }
-            Step::GiveUpListeners(reply) => self.give_up(reply),
+            Step::GiveUpListeners(taken, reply) => {
+                self.handoff.gave_up = true;
+                self.remember_drains();
+                self.stop_accepting(
+                    |listening| taken.contains(&listening.spec.address),
+                    Purpose::GiveUp { reply },
+                );
+            }
+            Step::CloseRest(reply) => {
+                self.handoff.lent = true;
+                for listening in self.listeners.iter_mut().filter(|listening| !listening.gave_up) {
+                    tracing::info!(listener = &*listening.spec.name, "closing");
+                    // Nobody is to come into a queue that nobody takes from any more.
+                    listening.copies.clear();
+                }
+                self.stop_accepting(|listening| !listening.gave_up, Purpose::GiveUp { reply });
+            }
             Step::TakeBackListeners(reply) => {
+                self.handoff.lent = false;
                 self.gates.hands_over = false;
                 self.gates.is_stale = true;
                 self.take_back();
@@ -247,11 +285,13 @@ impl Controller {
         self.listeners.iter().map(lend).collect()
     }
 
-    fn give_up(&mut self, reply: Reply<Vec<usize>>) {
-        self.handoff.gave_up = true;
-        self.remember_drains();
-        let ids: Vec<ListenerId> = self.listeners.iter().map(|listening| listening.spec.id).collect();
-        let purpose = Purpose::GiveUp { reply };
+    /// Takes what is in the accept queues of some listeners, and has workers close their sockets.
+    fn stop_accepting(&mut self, which: impl Fn(&Listening) -> bool, purpose: Purpose) {
+        let mut ids = Vec::new();
+        for listening in self.listeners.iter_mut().filter(|it| which(it)) {
+            listening.gave_up = true;
+            ids.push(listening.spec.id);
+        }
         let deadline = Instant::now() + STEP_LIMIT;
         let closed = self.questions.ask(&mut self.workers, ids.len(), deadline, purpose, |request, round| {
             Command::StopAccepting { listener: ids[round], request }
@@ -265,11 +305,26 @@ impl Controller {
         if !mem::take(&mut self.handoff.gave_up) {
             return;
         }
-        for listening in &mut self.listeners {
-            let copies: Vec<_> =
-                listening.copies.iter().filter_map(|(_, copy)| copy.try_clone().ok()).collect();
-            listening.held = Some(copies);
-        }
+        let workers = self.workers.count();
+        self.listeners.retain_mut(|listening| {
+            if !mem::take(&mut listening.gave_up) {
+                return true;
+            }
+            let copies = listening.copies.iter().map(|(_, copy)| copy.try_clone());
+            let sockets = match listening.copies.is_empty() {
+                false => copies.collect(),
+                // It was closed already, because the successor does not have it.
+                true => (self.bind)(listening.spec.address, workers),
+            };
+            let ListenerSpec { name, address, .. } = &listening.spec;
+            match sockets {
+                Ok(sockets) => listening.held = Some(sockets),
+                Err(error) => {
+                    tracing::error!(listener = &**name, %address, %error, "cannot listen again after a handoff");
+                }
+            }
+            listening.held.is_some()
+        });
         self.open_listeners();
     }
 

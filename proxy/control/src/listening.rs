@@ -25,6 +25,8 @@ pub(crate) struct Listening {
     pub(crate) held: Option<Vec<TcpListener>>,
     /// Copies of what workers have, each with its worker, for a successor; none where there can be none.
     pub(crate) copies: Vec<(usize, TcpListener)>,
+    /// Workers accept there no more, because a successor does or nobody is to.
+    pub(crate) gave_up: bool,
 }
 
 impl Controller {
@@ -38,6 +40,7 @@ impl Controller {
             spec,
             held: Some(bound.sockets),
             copies: Vec::new(),
+            gave_up: false,
         });
     }
 

@@ -89,7 +89,7 @@ impl Controller {
         if self.course.is_ending() {
             return Err(ReloadError::ShuttingDown);
         }
-        if self.handoff.awaited || self.handoff.gave_up {
+        if self.handoff.awaited || self.handoff.lent {
             return Err(ReloadError::HandingOver);
         }
         check(&desired)?;
@@ -100,15 +100,7 @@ impl Controller {
         let (bound, unbound) = self.bind_all(&plan, &desired.wanted)?;
 
         let mut outcome = compare(&self.services, &desired.services);
-        let gone: Vec<_> =
-            self.services.extract_if(.., |service| !names(&desired.services, service)).collect();
-        self.retiring.extend(gone);
-        self.retiring.retain(|service| !names(&desired.services, service));
-        self.services = desired.services;
-        self.course.set_settings(desired.lifecycle);
-        self.awaits_wanted = desired.awaits_wanted;
-        self.tell_table(Event::NodeIs { name: desired.node, zone: desired.zone });
-        self.configure_services();
+        self.configure(desired);
 
         outcome.listeners_opened = bound.iter().map(|bound| Arc::clone(&bound.desired.name)).collect();
         outcome.listeners_changed = plan.retarget.iter().map(|(_, new)| Arc::clone(&new.name)).collect();
@@ -123,6 +115,19 @@ impl Controller {
         outcome.generation = self.table.generation();
         outcome.unbound = unbound;
         Ok(outcome)
+    }
+
+    /// Everything but listeners. Services that are not among the desired ones stay until no worker can send them a flow.
+    pub(crate) fn configure(&mut self, desired: Desired) {
+        let gone: Vec<_> =
+            self.services.extract_if(.., |service| !names(&desired.services, service)).collect();
+        self.retiring.extend(gone);
+        self.retiring.retain(|service| !names(&desired.services, service));
+        self.services = desired.services;
+        self.course.set_settings(desired.lifecycle);
+        self.awaits_wanted = desired.awaits_wanted;
+        self.tell_table(Event::NodeIs { name: desired.node, zone: desired.zone });
+        self.configure_services();
     }
 
     /// Binds what is new. What has to be there and cannot be bound is an error; what the source merely asks for is

@@ -49,8 +49,12 @@ pub enum Message {
         /// The endpoints that clients went to: address, and the pod's uid where there is one.
         endpoints: Vec<(SocketAddr, Option<String>)>,
     },
-    /// Successor: I accept on those that my configuration has.
-    Accepting,
+    /// Successor: I accept on those that I am to have.
+    Accepting {
+        /// The addresses in fact of those that came from the predecessor.
+        #[serde(default)]
+        taken: Vec<SocketAddr>,
+    },
     /// Predecessor: these flows are frozen; here are their descriptors and what they hold.
     Offer {
         /// The batch's number.

@@ -35,6 +35,8 @@ pub(crate) struct Candidate {
     seen: Option<(String, Instant)>,
     /// When this instance last renewed it.
     renewed: Option<Instant>,
+    /// The version that it has since then.
+    version: Option<Value>,
 }
 
 #[derive(Deserialize, Default)]
@@ -68,7 +70,7 @@ enum Step {
 
 impl Candidate {
     pub(crate) fn new(namespace: String, name: String, identity: String) -> Self {
-        Self { namespace, name, identity, seen: None, renewed: None }
+        Self { namespace, name, identity, seen: None, renewed: None, version: None }
     }
 
     /// Whether this instance may write.
@@ -98,8 +100,8 @@ impl Candidate {
             Err(failure) if failure.code == Some(404) => {
                 let body = self.lease(None, &Spec::default());
                 let made = api.ask("POST", &list, Some(("application/json", body)), deed("create")).await;
-                made.map_err(|failure| self.without_namespace(failure))?;
-                self.renewed = Some(Instant::now());
+                let made = made.map_err(|failure| self.without_namespace(failure))?;
+                self.hold(&made);
                 tracing::info!(lease = %format!("{}/{}", self.namespace, self.name), "this instance writes the status of Services");
                 return Ok(());
             }
@@ -115,12 +117,18 @@ impl Candidate {
             return Ok(());
         }
         let body = self.lease(Some(&lease.metadata.resource_version), &lease.spec);
-        api.ask("PUT", &path, Some(("application/json", body)), deed("update")).await?;
-        self.renewed = Some(Instant::now());
+        let held = api.ask("PUT", &path, Some(("application/json", body)), deed("update")).await?;
+        self.hold(&held);
         if step == Step::Take {
             tracing::info!(lease = %format!("{}/{}", self.namespace, self.name), "this instance writes the status of Services");
         }
         Ok(())
+    }
+
+    /// It is this instance's from here on.
+    fn hold(&mut self, lease: &Value) {
+        self.renewed = Some(Instant::now());
+        self.version = Some(lease["metadata"]["resourceVersion"].clone());
     }
 
     /// Only a namespace that is missing makes a Lease that cannot be made be "not found".
@@ -144,8 +152,11 @@ impl Candidate {
         let path = format!("{}/{}", LEASES.path(Some(&self.namespace)), self.name);
         let deed = |verb| Deed { verb, resource: LEASES.plural, group: LEASES.group };
         let mut lease = api.ask("GET", &path, None, deed("get")).await?;
-        // What is put has the version of what was got: who has taken it meanwhile keeps it.
-        if lease["spec"]["holderIdentity"] == self.identity.as_str() {
+        // What is put has the version of what was got: who has taken it meanwhile keeps it, and so does a successor of the
+        // same name that has renewed it.
+        if lease["spec"]["holderIdentity"] == self.identity.as_str()
+            && Some(&lease["metadata"]["resourceVersion"]) == self.version.as_ref()
+        {
             lease["spec"]["holderIdentity"] = Value::Null;
             lease["spec"]["renewTime"] = json!(micro_time());
             api.ask("PUT", &path, Some(("application/json", lease)), deed("update")).await?;

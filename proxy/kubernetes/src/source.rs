@@ -34,7 +34,7 @@ use crate::{
     status::SourceStatus,
     view::SharedView,
     watch::Watch,
-    writer::{self, Desk, Writing},
+    writer::{self, Desk, Turn, Writing},
 };
 
 /// What is followed.
@@ -54,6 +54,8 @@ pub struct Options {
     pub pods: Option<Interest>,
     /// Whose status is written, and by whom; `None` to write nothing.
     pub writing: Option<Writing>,
+    /// Nothing is written before [`Follower::begin_to_write`]: another process does, as the same instance or as another.
+    pub waits_to_write: bool,
     /// Decides the jitter.
     pub seed: u64,
     /// What the thread does first.
@@ -87,7 +89,7 @@ pub struct Follower {
     status: Arc<SourceStatus>,
     zone: watch::Receiver<Option<Arc<str>>>,
     view: SharedView,
-    resign: watch::Sender<bool>,
+    turn: watch::Sender<Turn>,
     resigned: watch::Receiver<bool>,
     _stop: oneshot::Sender<()>,
 }
@@ -118,16 +120,27 @@ impl Follower {
         });
     }
 
+    /// Writes from here on, where it waited for that.
+    pub fn begin_to_write(&self) {
+        self.turn.send_if_modified(|turn| {
+            let waits = *turn == Turn::Waits;
+            if waits {
+                *turn = Turn::Writes;
+            }
+            waits
+        });
+    }
+
     /// Writes nothing more to the API server from here on: the process is about to end, and another instance shall not
     /// have to wait until the Lease has run out.
     pub fn resign(&self) {
-        self.resign.send_replace(true);
+        self.turn.send_replace(Turn::Resigns);
     }
 
     /// Waits until nothing is written any more, where that was asked for; no longer than the API server is given to take
     /// the Lease back.
     pub async fn resigned(&self) {
-        if *self.resign.borrow() {
+        if *self.turn.borrow() == Turn::Resigns {
             // An error is the end of the source.
             let _ = self.resigned.clone().wait_for(|resigned| *resigned).await;
         }
@@ -165,13 +178,13 @@ pub(crate) fn follow_at(
     let (stop, stopped) = oneshot::channel();
     let (zone_sender, zone) = watch::channel(options.zone.clone());
     let view = SharedView::new(options.scopes().len(), false);
-    let (resign, asked_to_resign) = watch::channel(false);
+    let (turn, own_turn) = watch::channel(if options.waits_to_write { Turn::Waits } else { Turn::Writes });
     let (resigned_sender, resigned) = watch::channel(options.writing.is_none());
     let shared = Shared {
         status: Arc::clone(&status),
         zone: zone_sender,
         view: view.clone(),
-        resign: asked_to_resign,
+        turn: own_turn,
         resigned: resigned_sender,
     };
     let (begun_sender, begun) = std_mpsc::channel();
@@ -202,7 +215,7 @@ pub(crate) fn follow_at(
         })
         .map_err(StartError::Thread)?;
     begun.recv().unwrap_or_else(|_| Err(StartError::Thread(io::Error::other("it ended at once"))))?;
-    Ok(Follower { status, zone, view, resign, resigned, _stop: stop })
+    Ok(Follower { status, zone, view, turn, resigned, _stop: stop })
 }
 
 /// What the source's thread has in common with its [`Follower`].
@@ -210,7 +223,7 @@ struct Shared {
     status: Arc<SourceStatus>,
     zone: watch::Sender<Option<Arc<str>>>,
     view: SharedView,
-    resign: watch::Receiver<bool>,
+    turn: watch::Receiver<Turn>,
     resigned: watch::Sender<bool>,
 }
 
@@ -221,7 +234,7 @@ async fn run(
     pace: Pace,
     shared: Shared,
 ) {
-    let Shared { status, zone, view, resign, resigned } = shared;
+    let Shared { status, zone, view, turn, resigned } = shared;
     let mut rng = Rng::new(options.seed);
     let mut seed = || Rng::new(rng.next_u64());
     let (node_known, known) = watch::channel(false);
@@ -255,7 +268,7 @@ async fn run(
     }
     if let Some(writing) = options.writing.clone() {
         let here = options.node.clone();
-        let desk = Desk { api: Arc::clone(&api), view, status, writing, here, resign, resigned };
+        let desk = Desk { api: Arc::clone(&api), view, status, writing, here, turn, resigned };
         watches.spawn_local(writer::write(desk, pace, seed()));
     }
     // A watch ends only when nobody listens any more; a panic of one is not to be hidden by the others.

@@ -45,6 +45,17 @@ pub struct Writing {
 /// How long giving the Lease back may take.
 const RELEASE: Duration = Duration::from_secs(2);
 
+/// Whether it is this process's turn to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Not yet.
+    Waits,
+    /// It writes where it leads.
+    Writes,
+    /// It shall stop.
+    Resigns,
+}
+
 /// What a writer works with.
 pub(crate) struct Desk {
     pub(crate) api: Arc<Api>,
@@ -53,15 +64,16 @@ pub(crate) struct Desk {
     pub(crate) writing: Writing,
     /// The node that this instance runs on.
     pub(crate) here: Option<Arc<str>>,
-    /// Whether it shall stop.
-    pub(crate) resign: watch::Receiver<bool>,
+    pub(crate) turn: watch::Receiver<Turn>,
     /// That it has stopped.
     pub(crate) resigned: watch::Sender<bool>,
 }
 
-/// Writes until it is asked to stop or the source ends; then another instance may.
+/// Writes when it may, until it is asked to stop or the source ends; then another instance may.
 pub(crate) async fn write(desk: Desk, pace: Pace, mut rng: Rng) {
-    let Desk { api, view, status, writing, here, mut resign, resigned } = desk;
+    let Desk { api, view, status, writing, here, mut turn, resigned } = desk;
+    // That nobody can say it any more is the end.
+    let _ = turn.wait_for(|turn| *turn != Turn::Waits).await;
     let (namespace, name) = (writing.namespace.clone(), writing.own.name().to_owned());
     let candidate = Candidate::new(namespace, name, writing.identity.clone());
     let mut writer =
@@ -69,7 +81,7 @@ pub(crate) async fn write(desk: Desk, pace: Pace, mut rng: Rng) {
     tokio::select! {
         () = writer.work(pace, &mut rng) => {}
         // That nobody can ask any more is as good.
-        _ = resign.wait_for(|resign| *resign) => {}
+        _ = turn.wait_for(|turn| *turn == Turn::Resigns) => {}
     }
     let released = timeout(RELEASE, writer.candidate.release(&writer.api)).await;
     if let Ok(Err(failure)) = released {

@@ -7,16 +7,16 @@
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use tidegate_config::{AdminAddress, Configuration};
-use tidegate_control::{Desired, DesiredListener, ReloadOutcome};
+use tidegate_control::{ControlError, Desired, DesiredListener, ReloadOutcome};
 use tidegate_core::{ServiceConfig, ServicePort, ServiceSettings};
 use tidegate_kubernetes::{Follower, Problem, Rules, Treatment, plan, treatment};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use crate::{
-    proxy::{desired, desired_listeners},
+    proxy::{Shared, desired, desired_listeners},
     source::Source,
 };
 
@@ -24,6 +24,26 @@ use crate::{
 const COLLECT: Duration = Duration::from_millis(20);
 /// How soon an address that could not be bound is tried again.
 const RETRY: Duration = Duration::from_secs(10);
+/// How soon what could not be applied during a handoff is tried again.
+const RETRY_SOON: Duration = Duration::from_secs(1);
+
+/// Waits for all that the source has to say at the start, and has the controller know its services; gives the listeners that
+/// Services ask for.
+pub(crate) async fn await_source(
+    configuration: &Configuration,
+    shared: &Shared,
+    limit: Duration,
+) -> Result<Vec<DesiredListener>, ControlError> {
+    let until = Instant::now() + limit;
+    let mut demand = Demand::new(&shared.source);
+    let late = |_| ControlError::Deadline(limit);
+    let (desired, _) =
+        timeout_at(until, demand.complete(configuration, &shared.source)).await.map_err(late)?;
+    let wanted = desired.wanted.clone();
+    shared.handle.configure(desired).await?;
+    shared.handle.source_is_complete(until.saturating_duration_since(Instant::now())).await?;
+    Ok(wanted)
+}
 
 /// What Services ask for, followed.
 pub(crate) struct Demand {
@@ -66,6 +86,17 @@ impl Demand {
                     Err(_) => self.changes = None,
                 },
             }
+        }
+    }
+
+    /// The same as [`Demand::desired`], once it is known which listeners Services ask for.
+    async fn complete(&mut self, configuration: &Configuration, source: &Source) -> (Desired, Vec<Problem>) {
+        loop {
+            let (desired, problems) = self.desired(configuration, source);
+            if !desired.awaits_wanted {
+                return (desired, problems);
+            }
+            self.changed().await;
         }
     }
 
@@ -147,6 +178,11 @@ impl Demand {
             self.due = Some(Instant::now() + RETRY);
         }
         self.note_problems(problems);
+    }
+
+    /// What was to be applied could not be at this moment; it is tried again.
+    pub(crate) fn try_again(&mut self) {
+        self.due = Some(Instant::now() + RETRY_SOON);
     }
 
     /// Says what cannot be, where it was not said before.

@@ -7,6 +7,7 @@
 
 pub(crate) mod facts;
 mod fault;
+mod lend;
 pub(crate) mod meeting;
 mod pauses;
 pub(crate) mod predecessor;

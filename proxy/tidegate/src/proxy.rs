@@ -210,7 +210,14 @@ impl Proxy {
                         Controller::new(wiring, desired(&configuration, None, listeners));
                     let interest = Interest { pods: handle.wanted_pods(), origin: handle.clock().origin() };
                     let (overrides, seed) = (&following.overrides, random_seed());
-                    let source = Source::follow(&configuration, overrides, seed, &event_sender, interest)?;
+                    let source = Source::follow(
+                        &configuration,
+                        overrides,
+                        seed,
+                        &event_sender,
+                        interest,
+                        is_successor,
+                    )?;
                     handle.keep_audit_records(configuration.audit.keep);
                     let audit = AuditWriter::start(&handle, configuration.audit.file.clone())?;
                     let is_main = Arc::new(AtomicBool::new(!is_successor));
@@ -269,7 +276,7 @@ impl Proxy {
         let superseded = takeover.as_ref().map(|takeover| takeover.superseded.clone()).unwrap_or_default();
         let (meeting, own_predecessor) = match takeover {
             None => (meeting, None),
-            Some(takeover) => match takeover.run(&shared, &kept, worker_count, &bind, &inherited)? {
+            Some(takeover) => match takeover.run(&shared, &kept, worker_count, &bind)? {
                 Taken::Whole { doors, meeting, predecessor, counted } => {
                     shared.carried.set(counted);
                     if let Some(process) = predecessor.as_ref().and_then(Channel::process) {
@@ -283,6 +290,7 @@ impl Proxy {
                     if let Some(predecessor) = &predecessor {
                         Taken::finish(predecessor);
                     }
+                    shared.source.begin_to_write();
                     (meeting, predecessor.map(|it| Lingering::follow(it, shared.carried.clone())))
                 }
                 Taken::Part(why) => {
@@ -324,7 +332,7 @@ impl Proxy {
     fn leave(&self, linger: Duration) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         runtime.block_on(async {
-            self.handle.give_up_listeners().await?;
+            self.handle.close_rest().await?;
             self.handle.leave(linger).await
         })?;
         Ok(())

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use tidegate_config::Configuration;
-use tidegate_control::Lifecycle;
+use tidegate_control::{Lifecycle, ReloadError};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::AbortHandle,
@@ -107,6 +107,7 @@ async fn follow_source(running: &Configuration, demand: &mut Demand, shared: &Sh
             }
             demand.note(wanted, problems, &outcome);
         }
+        Err(ReloadError::HandingOver) => demand.try_again(),
         Err(error) => tracing::warn!(%error, "what Services ask for could not be applied"),
     }
 }

@@ -13,8 +13,6 @@ use tidegate_sys::listen::{ListenError, listen_group, share_inherited};
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
     sockets: Mutex<Vec<(SocketAddr, TcpListener)>>,
-    /// Of a predecessor's listeners that no configuration names: Services may ask for them.
-    passed_on: Mutex<Vec<(SocketAddr, Vec<TcpListener>)>>,
 }
 
 impl Inherited {
@@ -36,21 +34,11 @@ impl Inherited {
                 }
             }
         }
-        Self { sockets: Mutex::new(sockets), passed_on: Mutex::default() }
+        Self { sockets: Mutex::new(sockets) }
     }
 
     /// One listening socket per worker for an address.
     pub(crate) fn listen(&self, address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
-        let mut passed_on = self.passed_on.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = passed_on.iter().position(|(known, _)| *known == address) {
-            let (_, mut sockets) = passed_on.swap_remove(at);
-            let had = sockets.len();
-            for at in had..workers {
-                sockets.push(sockets[at % had].try_clone()?);
-            }
-            return Ok(sockets);
-        }
-        drop(passed_on);
         let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, listener)) = sockets.iter().find(|(inherited, _)| *inherited == address) {
             tracing::info!(%address, "using the inherited socket");
@@ -59,11 +47,6 @@ impl Inherited {
         drop(sockets);
         listen_group(address, workers)
             .map_err(|error: ListenError| io::Error::new(error.source.kind(), error))
-    }
-
-    /// Keeps a predecessor's sockets for listeners that are asked for later.
-    pub(crate) fn keep(&self, sockets: Vec<(SocketAddr, Vec<TcpListener>)>) {
-        *self.passed_on.lock().unwrap_or_else(PoisonError::into_inner) = sockets;
     }
 
     /// Says which inherited sockets no listener uses: the service manager would queue connections there for ever.

@@ -38,6 +38,7 @@ impl Source {
         seed: u64,
         events: &mpsc::Sender<(Event, Instant)>,
         interest: Interest,
+        is_successor: bool,
     ) -> anyhow::Result<Self> {
         match &configuration.source {
             None => {
@@ -53,6 +54,8 @@ impl Source {
                 let options = Options {
                     pods: Some(interest),
                     writing,
+                    // Until it has taken over, its predecessor does.
+                    waits_to_write: is_successor,
                     early_drain,
                     access: Access { kubeconfig, context },
                     namespaces,
@@ -71,6 +74,13 @@ impl Source {
         match self {
             Self::None | Self::Files(_) => None,
             Self::Kubernetes(follower) => follower.zone().borrow().clone(),
+        }
+    }
+
+    /// Writes from here on: this process has taken over.
+    pub(crate) fn begin_to_write(&self) {
+        if let Self::Kubernetes(follower) = self {
+            follower.begin_to_write();
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Where the instances are.
-const SYSTEM: &str = "tidegate-system";
+pub(super) const SYSTEM: &str = "tidegate-system";
 
 /// A node that is Ready, or not, with an internal address.
 fn node(name: &str, ready: bool, address: &str) -> Value {
@@ -29,7 +29,7 @@ fn node(name: &str, ready: bool, address: &str) -> Value {
 }
 
 /// A control plane with two nodes that have a ready instance each, and a Service `web` with an endpoint.
-fn control_plane(endpoint: &Endpoint) -> ApiServer {
+pub(super) fn control_plane(endpoint: &Endpoint) -> ApiServer {
     let api = ApiServer::start();
     api.put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}));
     api.put(&node("node-1", true, "192.0.2.1"));
@@ -54,21 +54,21 @@ fn instance(api: &ApiServer, at: SocketAddr, pod: &str) -> Proxy {
 }
 
 /// `status.loadBalancer.ingress` of a Service.
-fn ingress(api: &ApiServer, name: &str) -> Value {
+pub(super) fn ingress(api: &ApiServer, name: &str) -> Value {
     let service = api.get(SERVICES, "default", name).expect("the Service is there");
     service["status"]["loadBalancer"]["ingress"].clone()
 }
 
-fn at(addresses: &[&str]) -> Value {
+pub(super) fn at(addresses: &[&str]) -> Value {
     addresses.iter().map(|ip| json!({"ip": ip, "ipMode": "Proxy"})).collect()
 }
 
-fn status_writes(api: &ApiServer) -> Vec<Call> {
+pub(super) fn status_writes(api: &ApiServer) -> Vec<Call> {
     let is_write = |call: &Call| call.writes(SERVICES) && call.is_of_subresource("status");
     api.calls().into_iter().filter(is_write).collect()
 }
 
-fn holder(api: &ApiServer) -> Option<String> {
+pub(super) fn holder(api: &ApiServer) -> Option<String> {
     let lease = api.get(LEASES, SYSTEM, "tidegate")?;
     lease["spec"]["holderIdentity"].as_str().map(Into::into)
 }

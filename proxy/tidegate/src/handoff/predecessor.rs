@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     os::fd::{AsFd as _, BorrowedFd},
     path::PathBuf,
     sync::{
@@ -22,9 +23,8 @@ use tidegate_config::Handoff;
 use tidegate_handoff::{
     Channel, Message,
     flow::Batch,
-    message::{Door, Facts, Hello, Left, ListenerFacts, Report, Welcome},
+    message::{Door, Hello, Left, Report, Welcome},
 };
-use tidegate_sys::rights::MOST_DESCRIPTORS;
 use tokio::runtime::Runtime;
 
 use super::{
@@ -159,6 +159,7 @@ impl Predecessor {
         let Report { moved, left, pause_p50, pause_p99, took, .. } = report;
         tracing::info!(moved, left, ?pause_p50, ?pause_p99, ?took, "handed over");
         signals::resign(&self.shared);
+        self.shared.source.resign();
         self.shared.handed_over.store(true, Ordering::Relaxed);
         self.meeting.leave_file();
         self.admin.doors().leave_files();
@@ -241,15 +242,15 @@ impl Predecessor {
             Message::Refuse { why } => bail!("the successor gives up: {why}"),
             _ => bail!("the successor broke the protocol"),
         }
-        self.give_listeners(channel, ask)?;
+        let lent = self.give_listeners(channel, ask)?;
         fault::at("gave-listeners");
-        match channel.hear(STEP).context("the successor did not take the listeners")?.message {
-            Message::Accepting => {}
+        let taken = match channel.hear(STEP).context("the successor did not take the listeners")?.message {
+            Message::Accepting { taken } => taken,
             Message::Refuse { why } => bail!("the successor gives up: {why}"),
             _ => bail!("the successor broke the protocol"),
-        }
+        };
         let mut pauses = Pauses::default();
-        let given = self.give_the_rest(channel, ask, listeners_only.is_some(), &mut pauses);
+        let given = self.give_the_rest(channel, ask, (&lent, taken), listeners_only.is_some(), &mut pauses);
         *moved = pauses.0.len() as u64;
         if given.is_err() {
             ask.block_on(self.shared.handle.take_back_listeners())?;
@@ -271,62 +272,31 @@ impl Predecessor {
         self.shared.workers.iter().map(|worker| worker.flows.get()).sum()
     }
 
-    fn give_listeners(&self, channel: &Channel, ask: &Runtime) -> anyhow::Result<()> {
-        let lent = ask.block_on(self.shared.handle.lend_listeners())??;
-        for known in ask.block_on(self.shared.handle.clients())? {
-            let (message, bytes) = facts::tell_clients(known);
-            channel.say_with(&message, &bytes, &[], STEP)?;
-        }
-        let mut facts = Facts { operators: ask.block_on(self.shared.handle.facts())? };
-        let mut rest = &lent[..];
-        loop {
-            let (mut count, mut sockets) = (0, 0);
-            while let Some(listener) = rest.get(count)
-                && sockets + listener.sockets.len() <= MOST_DESCRIPTORS
-            {
-                sockets += listener.sockets.len();
-                count += 1;
-            }
-            if count == 0 && !rest.is_empty() {
-                bail!("listener {:?} has more sockets than one message takes", rest[0].desired.name);
-            }
-            let (now, later) = rest.split_at(count);
-            rest = later;
-            let listeners = now.iter().map(|listener| ListenerFacts {
-                name: listener.desired.name.to_string(),
-                configured: listener.desired.address,
-                address: listener.address,
-                sockets: listener.sockets.len(),
-            });
-            let message = Message::Listeners {
-                listeners: listeners.collect(),
-                facts: std::mem::take(&mut facts),
-                more: !rest.is_empty(),
-            };
-            let sockets: Vec<_> =
-                now.iter().flat_map(|listener| &listener.sockets).map(|socket| socket.as_fd()).collect();
-            channel.say_with(&message, &[], &sockets, STEP)?;
-            if rest.is_empty() {
-                return Ok(());
-            }
-        }
-    }
-
     /// Everything after the successor accepts.
     fn give_the_rest(
         &self,
         channel: &Channel,
         ask: &Runtime,
+        (lent, taken): (&[SocketAddr], Vec<SocketAddr>),
         listeners_only: bool,
         pauses: &mut Pauses,
     ) -> anyhow::Result<()> {
         fault::at("accepting-heard");
-        let silent = ask.block_on(self.shared.handle.give_up_listeners())?;
-        if !silent.is_empty() {
-            bail!("workers {silent:?} did not let their listeners go");
-        }
+        let gives_all = lent.iter().all(|address| taken.contains(address));
+        let let_go = |silent: Vec<usize>| match silent[..] {
+            [] => Ok(()),
+            _ => bail!("workers {silent:?} did not let their listeners go"),
+        };
+        let_go(ask.block_on(self.shared.handle.give_up_listeners(taken))?)?;
         if !listeners_only {
-            self.give_flows(channel, ask, pauses)?;
+            self.give_flows(channel, ask, gives_all, pauses)?;
+        }
+        if !gives_all {
+            // Until here clients of listeners that the successor does not have were served here; who came last moves last.
+            let_go(ask.block_on(self.shared.handle.close_rest())?)?;
+            if !listeners_only {
+                self.give_flows(channel, ask, true, pauses)?;
+            }
         }
         self.admin.pause();
         let finished = self.give_doors(channel, ask);
@@ -337,13 +307,25 @@ impl Predecessor {
         Ok(())
     }
 
-    /// Moves flows until none is left that can move.
-    fn give_flows(&self, channel: &Channel, ask: &Runtime, pauses: &mut Pauses) -> anyhow::Result<()> {
+    /// Moves flows until none is left that can move; or, where more of them come, those that are there.
+    fn give_flows(
+        &self,
+        channel: &Channel,
+        ask: &Runtime,
+        until_none_is_left: bool,
+        pauses: &mut Pauses,
+    ) -> anyhow::Result<()> {
         let until = Instant::now() + SETTLE;
-        let mut number = 0;
+        let goal = pauses.0.len() as u64 + self.flows();
         loop {
+            if !until_none_is_left && pauses.0.len() as u64 >= goal {
+                return Ok(());
+            }
             let frozen_at = Instant::now();
             let mut frozen = ask.block_on(self.shared.handle.freeze(FREEZE))?;
+            if frozen.is_empty() && !until_none_is_left {
+                return Ok(());
+            }
             if frozen.is_empty() {
                 // What is left is on its way out.
                 if self.flows() == 0 || Instant::now() >= until {
@@ -353,7 +335,7 @@ impl Predecessor {
                 continue;
             }
             while !frozen.is_empty() {
-                number += 1;
+                let number = pauses.0.len() as u64 + 1;
                 let batch = Batch::take(&mut frozen);
                 let count = batch.flows.len();
                 let mut is_committed = false;

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tidegate_admin::metrics::Totals;
-use tidegate_config::{Configuration, Handoff, Source};
+use tidegate_config::{Configuration, Handoff};
 use tidegate_control::{BindFn, BoundListener, Clock, DesiredListener, ServiceClients};
 use tidegate_core::Timestamp;
 use tidegate_handoff::{
@@ -26,9 +26,9 @@ use tidegate_sys::FrozenFlow;
 use super::{STEP, asker, facts, fault, meeting, own_pod};
 use crate::{
     admin::Doors,
+    demand,
     park::Superseded,
     proxy::{Shared, desired_listeners},
-    sockets::Inherited,
 };
 
 /// How many pods are remembered that have handed over.
@@ -150,25 +150,30 @@ impl Takeover {
         configuration: &Configuration,
         workers: usize,
         bind: &BindFn,
-        inherited: &Arc<Inherited>,
     ) -> anyhow::Result<Taken> {
         let ask = asker()?;
         let timeout = self.handoff.timeout;
-        if ask.block_on(shared.handle.source_is_complete(timeout)).is_err() {
+        let Ok(wanted) = ask.block_on(demand::await_source(configuration, shared, timeout)) else {
             let why = format!("the source gave no complete list within {timeout:?} (handoff.timeout)");
             let _ = self.channel.say(&Message::Refuse { why: why.clone() }, STEP);
             bail!("{why}; the running process goes on");
-        }
+        };
         fault::at("ready");
         self.channel.say(&Message::Ready, STEP)?;
         let desired = desired_listeners(configuration);
+        let mut taken = Vec::new();
         let (bound, facts) = match self.hear_listeners() {
             Ok((mut listeners, facts, clients)) => {
                 for known in clients {
                     ask.block_on(shared.handle.take_clients(known))?;
                 }
-                let adopted = adopt(desired, &mut listeners, workers, bind);
-                keep_for_services(configuration, listeners, inherited);
+                let offered: Vec<_> = listeners.iter().map(|(listener, _)| listener.address).collect();
+                let adopted = adopt(desired, &mut listeners, workers, bind).map(|mut adopted| {
+                    adopted.extend(adopt_wanted(wanted, &mut listeners, workers, bind));
+                    adopted
+                });
+                let rest: Vec<_> = listeners.iter().map(|(listener, _)| listener.address).collect();
+                taken = offered.into_iter().filter(|address| !rest.contains(address)).collect();
                 (adopted, facts)
             }
             Err(ChannelError::Ended) => {
@@ -194,7 +199,7 @@ impl Takeover {
         ask.block_on(shared.handle.open_listeners(bound))?;
         fault::at("accepting");
         // Where this fails the predecessor has died, which the next word finds.
-        let _ = self.channel.say(&Message::Accepting, STEP);
+        let _ = self.channel.say(&Message::Accepting { taken }, STEP);
         let (over, flows) = self.take_flows(shared)?;
         let took = self.begun.elapsed();
         match over {
@@ -380,21 +385,23 @@ fn other(why: String) -> ChannelError {
     ChannelError::Io(std::io::Error::other(why))
 }
 
-/// Services ask for their listeners once this process is ready. What none asks for is closed after a while.
-fn keep_for_services(configuration: &Configuration, rest: Vec<PassedOn>, inherited: &Arc<Inherited>) {
-    if !matches!(configuration.source, Some(Source::Kubernetes(_))) || rest.is_empty() {
-        return;
-    }
-    inherited.keep(rest.into_iter().map(|(facts, sockets)| (facts.address, sockets)).collect());
-    let inherited = Arc::clone(inherited);
-    let forget = move || {
-        std::thread::sleep(SILENCE);
-        inherited.keep(Vec::new());
-    };
-    // Without the thread they stay open, and whoever connects there waits.
-    if let Err(error) = std::thread::Builder::new().name("forget".to_owned()).spawn(forget) {
-        tracing::warn!(%error, "listeners that no Service asks for stay open");
-    }
+/// The listeners that Services ask for. One that cannot be bound is left to whoever follows what they ask for, which tries
+/// again.
+fn adopt_wanted(
+    wanted: Vec<DesiredListener>,
+    passed_on: &mut Vec<PassedOn>,
+    workers: usize,
+    bind: &BindFn,
+) -> Vec<BoundListener> {
+    let adopted = wanted.into_iter().map(|wanted| adopt(vec![wanted], passed_on, workers, bind));
+    adopted
+        .flat_map(|adopted| {
+            adopted.unwrap_or_else(|error| {
+                tracing::warn!("a Service is not served yet: {error:#}");
+                Vec::new()
+            })
+        })
+        .collect()
 }
 
 /// The listeners that are wanted, with sockets of the predecessor's where it has that address, else with new ones.

@@ -15,6 +15,7 @@ mod connect;
 mod dashboard;
 mod dead_endpoint;
 mod demo;
+mod deploy;
 mod drain;
 mod draining;
 mod dual_stack;

@@ -1,16 +1,17 @@
 //! What is in `deploy`: manifests, chart, observability.
 //!
-//! No cluster is needed. What `kubectl` and Helm would send is made by them (`tools`), read as Kubernetes' own types
+//! No cluster is needed. What `kubectl` and Helm would send is made by them (`manifests`), read as Kubernetes' own types
 //! (`objects`), and judged: rights, labels and what the pod may (`base`), ports and times that follow from the
-//! configuration (`configuration`), the chart against the base (`chart`), queries against the metrics that exist
-//! (`observability`). Not decided here: whether a real cluster takes them; deploy/README.md has the commands for one.
+//! configuration (`configuration`), what two pods of a node need (`handoff`), the chart against the base (`chart`), queries
+//! against the metrics that exist (`observability`). What the binary has to say to them is tested in `tests/it/deploy`.
+//! Not decided here: whether a real cluster takes them; deploy/README.md has the commands for one.
 
 mod base;
 mod chart;
 mod configuration;
+mod handoff;
 mod objects;
 mod observability;
-mod tools;
 
 use std::{
     fs,
@@ -19,23 +20,7 @@ use std::{
 
 use serde_json::Value;
 
-/// The root of the repository.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are in a folder of the repository")
-}
-
-/// A file of `deploy` as text.
-fn read(path: &str) -> String {
-    let path = root().join("deploy").join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// The documents of a YAML text; empty ones are left out, as a template makes them.
-fn documents(text: &str) -> Vec<Value> {
-    let documents: Vec<Value> =
-        serde_saphyr::from_multiple(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    documents.into_iter().filter(|document| !document.is_null()).collect()
-}
+use crate::manifests::root;
 
 /// Every file below `deploy` with this extension, relative to it. Not the templates: they are no YAML yet.
 fn files(extension: &str) -> Vec<PathBuf> {
@@ -57,27 +42,6 @@ fn files(extension: &str) -> Vec<PathBuf> {
     walk(&deploy, extension, &mut found);
     found.sort();
     found.iter().map(|path| path.strip_prefix(&deploy).expect("it is below").to_owned()).collect()
-}
-
-/// A value at a path such as `/spec/template`; fails where there is none.
-#[track_caller]
-fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
-    object.pointer(path).unwrap_or_else(|| panic!("no {path} in {object:#}"))
-}
-
-/// `Kind name` of an object.
-fn title(object: &Value) -> String {
-    let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or("?").to_owned();
-    format!("{} {}", text("/kind"), text("/metadata/name"))
-}
-
-/// The one object with this title.
-#[track_caller]
-fn object<'a>(objects: &'a [Value], wanted: &str) -> &'a Value {
-    let mut found = objects.iter().filter(|object| title(object) == wanted);
-    let first = found.next().unwrap_or_else(|| panic!("there is no {wanted}"));
-    assert!(found.next().is_none(), "there is more than one {wanted}");
-    first
 }
 
 /// Where two values differ, path by path.

@@ -11,5 +11,6 @@ mod sim;
 mod tidy;
 
 pub mod apiserver;
+pub mod manifests;
 pub mod rights;
 pub mod support;

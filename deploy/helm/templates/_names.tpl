@@ -30,18 +30,10 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- regexFind "[0-9]+$" $address | required "configuration.metrics.address needs a port" -}}
 {{- end -}}
 
-{{/* What a probe asks: the admin API on loopback; where that is a Unix socket, the scrapers' address. */}}
+{{/* A probe: the pod is asked itself, and not whoever has the admin address of the node. */}}
 {{- define "tidegate.probe" -}}
-{{- $admin := .root.Values.configuration.admin.address -}}
-httpGet:
-  path: {{ .path }}
-  {{- if hasPrefix "unix:" $admin }}
-  host: 127.0.0.1
-  port: {{ include "tidegate.metricsPort" .root }}
-  {{- else }}
-  host: {{ regexReplaceAll ":[0-9]+$" $admin "" | trimAll "[]" | quote }}
-  port: {{ regexFind "[0-9]+$" $admin | required "configuration.admin.address needs a port" }}
-  {{- end }}
+exec:
+  command: [/usr/local/bin/tidegate, probe, {{ .what }}, --socket=/run/tidegate/pod/probe.sock]
 {{- with .timings }}
 {{ toYaml . }}
 {{- end }}

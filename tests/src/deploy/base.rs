@@ -8,8 +8,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{at, documents, object, read, root, tools::kustomize};
-use crate::rights::Rights;
+use crate::{
+    manifests::{at, documents, kustomize, object, read, root},
+    rights::Rights,
+};
 
 pub(super) fn pod(objects: &[Value]) -> &Value {
     at(object(objects, "DaemonSet tidegate"), "/spec/template/spec")
@@ -108,22 +110,15 @@ fn the_pod_has_the_nodes_network_and_little_else() {
             "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]},
         })
     );
-    for volume in at(pod, "/volumes").as_array().expect("a list") {
-        assert!(volume.get("hostPath").is_none(), "{volume}");
-    }
+    let volumes = at(pod, "/volumes").as_array().expect("a list");
+    let of_the_node: Vec<_> = volumes.iter().filter_map(|volume| volume.get("hostPath")).collect();
+    let meeting = json!({"path": "/run/tidegate-pods/tidegate-system/tidegate", "type": "DirectoryOrCreate"});
+    assert_eq!(of_the_node, [&meeting], "of the node's files it has the directory where its pods meet");
     assert!(at(container, "/resources/requests/cpu").is_string());
     assert!(at(container, "/resources/requests/memory").is_string());
     assert!(at(container, "/resources").get("limits").is_none(), "a limit cuts flows or slows them");
     let namespace = object(&objects, "Namespace tidegate-system");
     assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "privileged");
-}
-
-#[test]
-fn one_node_is_updated_after_the_other() {
-    let Some(objects) = kustomize("kubernetes") else { return };
-    let strategy = at(object(&objects, "DaemonSet tidegate"), "/spec/updateStrategy");
-    let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}});
-    assert_eq!(*strategy, rolling);
 }
 
 #[test]

@@ -4,19 +4,24 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::rights::Rights;
-
-use super::{
-    differences, documents, object, objects, read, title,
-    tools::{Case, helm, kustomize},
+use crate::{
+    manifests::{Case, documents, helm, kustomize, kustomize_overlay, object, read, title},
+    rights::Rights,
 };
 
-/// Objects by title, with the configuration inside the ConfigMap as a value: how it is written does not count.
+use super::{differences, objects};
+
+/// Objects by title, with the configuration inside the ConfigMap as a value: how it is written does not count, nor in
+/// which order volumes are.
 fn by_title(objects: Vec<Value>) -> Value {
     let mut titled = Map::new();
     for mut object in objects {
         if let Some(text) = object.pointer_mut("/data/tidegate.yaml") {
             *text = documents(text.as_str().expect("text")).remove(0);
+        }
+        // A patch may put a volume anywhere; nothing goes by their order.
+        if let Some(Value::Array(volumes)) = object.pointer_mut("/spec/template/spec/volumes") {
+            volumes.sort_by_key(|volume| volume["name"].to_string());
         }
         let before = titled.insert(title(&object), object);
         assert!(before.is_none(), "two objects of one name: {before:?}");
@@ -56,6 +61,16 @@ fn the_charts_pod_monitor_is_the_one_in_observability() {
     let title = "PodMonitor tidegate";
     let found = differences(object(&observability, title), object(&rendered, title));
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+/// Without a handoff the chart is the base with the component.
+#[test]
+fn the_chart_without_a_handoff_is_the_component() {
+    let Some(rendered) = one(with(json!({"handoff": {"enabled": false}}))) else { return };
+    let chart = by_title(rendered.expect("it renders"));
+    let Some(overlay) = kustomize_overlay(&["kubernetes"], &["no-handoff"]) else { return };
+    let found = differences(&by_title(overlay), &chart);
+    assert!(found.is_empty(), "the component and the chart differ:\n{}\n", found.join("\n"));
 }
 
 /// With a gate the chart is the overlay, and both are off by default.
@@ -195,7 +210,7 @@ fn other_values_make_manifests_too() {
         "commonLabels": {"team": "edge"},
         "serviceAccount": {"annotations": {"example/role": "edge"}},
         "configuration": {
-            "admin": {"address": "unix:/var/lib/tidegate/admin.sock"},
+            "admin": {"address": "unix:/run/tidegate/node/admin.sock"},
             "metrics": {"address": format!("[::]:{PORT}")},
         },
         "shutdown": {"delaySeconds": 5, "graceSeconds": 0, "marginSeconds": 10},
@@ -226,11 +241,9 @@ fn other_values_make_manifests_too() {
     assert_eq!(pod["terminationGracePeriodSeconds"], 15);
     let container = &pod["containers"][0];
     assert_eq!(container["image"], "registry.example/tidegate:2");
-    // The admin API is a Unix socket: the kubelet asks at the scrapers' port instead.
-    assert_eq!(
-        container["livenessProbe"]["httpGet"],
-        json!({"host": "127.0.0.1", "port": PORT, "path": "/livez"})
-    );
+    let volumes = pod["volumes"].as_array().expect("a list");
+    let node = volumes.iter().find(|volume| volume["name"] == "node").expect("where pods of a node meet");
+    assert_eq!(node["hostPath"]["path"], "/run/tidegate-pods/lb/edge-tidegate", "two releases do not meet");
     assert_eq!(object(&objects, "Service edge-tidegate")["spec"]["ports"][0]["port"], PORT);
     let monitor = &object(&objects, "PodMonitor edge-tidegate")["spec"]["podMetricsEndpoints"][0];
     assert_eq!(monitor["relabelings"][0]["replacement"], format!("$1:{PORT}"));
@@ -244,6 +257,12 @@ fn values_that_nobody_reads_are_refused() {
         (json!({"shutdown": {"graceSeconds": "10m"}}), "graceSeconds"),
         (json!({"shutdown": {"marginSeconds": 0}}), "marginSeconds"),
         (json!({"configuration": {"shutdown": {"grace": "1m"}}}), "configuration"),
+        (json!({"configuration": {"handoff": {"socket": "/tmp/handoff.sock"}}}), "socket"),
+        (json!({"handoff": {"hostPath": "run"}}), "hostPath"),
+        (
+            json!({"configuration": {"admin": {"address": "unix:/var/lib/tidegate/a.sock"}}}),
+            "/run/tidegate/node/",
+        ),
     ] {
         let Some(rendered) = one(with(values)) else { return };
         let error = rendered.expect_err(word);

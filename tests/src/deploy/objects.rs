@@ -1,7 +1,7 @@
 //! Every object is read as Kubernetes' own type and written again; what is not the same afterwards is a field that
 //! Kubernetes does not know, and would have dropped without a word.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment},
@@ -11,7 +11,8 @@ use k8s_openapi::api::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{differences, documents, files, object, read, title, tools::kustomize};
+use super::{differences, files};
+use crate::manifests::{at, documents, kustomize, kustomize_overlay, object, read, title};
 
 /// What is no type of Kubernetes, as far as it is used here. Unknown fields are errors.
 mod others {
@@ -32,6 +33,14 @@ mod others {
         patches: Vec<BTreeMap<String, String>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         images: Option<Vec<BTreeMap<String, String>>>,
+    }
+
+    #[derive(Deserialize, Serialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    pub(super) struct Component {
+        api_version: String,
+        kind: String,
+        patches: Vec<BTreeMap<String, String>>,
     }
 
     #[derive(Deserialize, Serialize)]
@@ -92,8 +101,10 @@ mod others {
     #[serde(rename_all = "camelCase", deny_unknown_fields)]
     struct Relabeling {
         action: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         source_labels: Vec<String>,
-        target_label: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target_label: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         regex: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,6 +164,7 @@ fn read_and_written(object: &Value) -> Result<Value, String> {
         ("rbac.authorization.k8s.io/v1", "Role") => again::<Role>(object),
         ("rbac.authorization.k8s.io/v1", "RoleBinding") => again::<RoleBinding>(object),
         ("kustomize.config.k8s.io/v1beta1", "Kustomization") => again::<others::Kustomization>(object),
+        ("kustomize.config.k8s.io/v1alpha1", "Component") => again::<others::Component>(object),
         ("monitoring.coreos.com/v1", "PodMonitor") => again::<others::PodMonitor>(object),
         ("monitoring.coreos.com/v1", "PrometheusRule") => again::<others::PrometheusRule>(object),
         (version, kind) => return Err(format!("nothing here is of {version} {kind}: add it to this test")),
@@ -201,6 +213,31 @@ fn what_kustomize_makes_is_what_kubernetes_reads() {
         let found = faults(&objects);
         assert!(found.is_empty(), "{folder}:\n{}\n", found.join("\n"));
     }
+}
+
+/// The overlays and the component go together in one overlay of somebody's own; each has its effect, and no object is
+/// there twice.
+#[test]
+fn overlays_go_together() {
+    let resources = ["gate", "pod-deadlines", "observability"];
+    let Some(objects) = kustomize_overlay(&resources, &["no-handoff"]) else { return };
+    let found = faults(&objects);
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+    let titles: BTreeSet<_> = objects.iter().map(title).collect();
+    assert_eq!(titles.len(), objects.len());
+    for expected in
+        ["ClusterRole tidegate-pod-deadlines", "PodMonitor tidegate", "ConfigMap tidegate-dashboard"]
+    {
+        assert!(titles.contains(expected), "{expected} is not among {titles:?}");
+    }
+    let daemon_set = object(&objects, "DaemonSet tidegate");
+    assert_eq!(*at(daemon_set, "/spec/updateStrategy/rollingUpdate/maxSurge"), 0);
+    let volumes = at(daemon_set, "/spec/template/spec/volumes").as_array().expect("a list");
+    let names: Vec<_> = volumes.iter().map(|volume| volume["name"].as_str().expect("a name")).collect();
+    assert_eq!(
+        BTreeSet::from(["configuration", "node", "peers", "pod", "state"]),
+        names.into_iter().collect()
+    );
 }
 
 /// The test itself: an unknown field is seen, and so is a value of the wrong type.

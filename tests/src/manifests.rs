@@ -1,17 +1,17 @@
-//! The programs that make objects of what is in `deploy`: kubectl's kustomize, and Helm as a library for Python.
+//! What is in `deploy`, as the objects that kubectl's kustomize and Helm (as a library for Python) make of it.
 //!
 //! `.ci/run` installs both into `target/deploy-tools`. Without them a test is skipped and says so; as root on a CI
 //! machine that is a failure, because there it has to be made.
 
 use std::{
+    fs,
     io::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use serde_json::{Value, json};
 
-use super::{documents, root};
 use crate::support::skipped;
 
 /// Renders a chart once for each set of values: the text of each template, or the error.
@@ -33,18 +33,21 @@ json.dump({"answers": answers, "lint": lint}, sys.stdout)
 "#;
 
 /// What a chart became.
-pub(super) struct Rendered {
+pub struct Rendered {
     /// For each case its objects, in no order, or why there are none.
-    pub(super) cases: Vec<Result<Vec<Value>, String>>,
+    pub cases: Vec<Result<Vec<Value>, String>>,
     /// What the linter found, errors and warnings alone.
-    pub(super) faults: Vec<String>,
+    pub faults: Vec<String>,
 }
 
 /// A set of values, under a release's name and namespace.
-pub(super) struct Case<'a> {
-    pub(super) name: &'a str,
-    pub(super) namespace: &'a str,
-    pub(super) values: Value,
+pub struct Case<'a> {
+    /// The release's name.
+    pub name: &'a str,
+    /// The release's namespace.
+    pub namespace: &'a str,
+    /// What is set.
+    pub values: Value,
 }
 
 fn installed(program: &str) -> PathBuf {
@@ -69,9 +72,26 @@ fn missing<T>(what: &str) -> Option<T> {
 }
 
 /// What `kubectl apply -k` would send for a folder below `deploy`.
-pub(super) fn kustomize(folder: &str) -> Option<Vec<Value>> {
-    let folder = root().join("deploy").join(folder);
-    let output = match Command::new(installed("kubectl")).arg("kustomize").arg(&folder).output() {
+pub fn kustomize(folder: &str) -> Option<Vec<Value>> {
+    kustomize_at(&root().join("deploy").join(folder))
+}
+
+/// What it would send for an overlay of somebody's own over folders below `deploy`.
+pub fn kustomize_overlay(resources: &[&str], components: &[&str]) -> Option<Vec<Value>> {
+    let overlay = tempfile::tempdir().expect("there is room for a file");
+    let place = overlay.path().canonicalize().expect("it is there");
+    // Kustomize takes no absolute paths.
+    let up: PathBuf = place.components().skip(1).map(|_| "..").collect();
+    let deploy = root().canonicalize().expect("it is there").join("deploy");
+    let deploy = up.join(deploy.strip_prefix("/").expect("it is absolute"));
+    let paths = |folders: &[&str]| folders.iter().map(|folder| deploy.join(folder)).collect::<Vec<_>>();
+    let text = json!({"resources": paths(resources), "components": paths(components)}).to_string();
+    fs::write(place.join("kustomization.yaml"), text).expect("there is room for a file");
+    kustomize_at(&place)
+}
+
+fn kustomize_at(folder: &Path) -> Option<Vec<Value>> {
+    let output = match Command::new(installed("kubectl")).arg("kustomize").arg(folder).output() {
         Ok(output) => output,
         Err(error) => return missing(&format!("kubectl is not here ({error})")),
     };
@@ -81,7 +101,7 @@ pub(super) fn kustomize(folder: &str) -> Option<Vec<Value>> {
 }
 
 /// What `helm template` would print, for each case.
-pub(super) fn helm(cases: &[Case<'_>]) -> Option<Rendered> {
+pub fn helm(cases: &[Case<'_>]) -> Option<Rendered> {
     let python = installed("python3");
     let probe = Command::new(&python).args(["-c", "import helm_python"]).output();
     if !probe.is_ok_and(|output| output.status.success()) {
@@ -116,4 +136,43 @@ pub(super) fn helm(cases: &[Case<'_>]) -> Option<Rendered> {
     // 1 is information, such as that there is no icon.
     let faults = messages.filter(|message| message["severity"] != 1).map(Value::to_string);
     Some(Rendered { cases: cases.collect(), faults: faults.collect() })
+}
+
+/// The root of the repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are in a folder of the repository")
+}
+
+/// A file of `deploy` as text.
+pub fn read(path: &str) -> String {
+    let path = root().join("deploy").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The documents of a YAML text; empty ones are left out, as a template makes them.
+pub fn documents(text: &str) -> Vec<Value> {
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    documents.into_iter().filter(|document| !document.is_null()).collect()
+}
+
+/// A value at a path such as `/spec/template`; fails where there is none.
+#[track_caller]
+pub fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
+    object.pointer(path).unwrap_or_else(|| panic!("no {path} in {object:#}"))
+}
+
+/// `Kind name` of an object.
+pub fn title(object: &Value) -> String {
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or("?").to_owned();
+    format!("{} {}", text("/kind"), text("/metadata/name"))
+}
+
+/// The one object with this title.
+#[track_caller]
+pub fn object<'a>(objects: &'a [Value], wanted: &str) -> &'a Value {
+    let mut found = objects.iter().filter(|object| title(object) == wanted);
+    let first = found.next().unwrap_or_else(|| panic!("there is no {wanted}"));
+    assert!(found.next().is_none(), "there is more than one {wanted}");
+    first
 }

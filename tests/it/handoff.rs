@@ -5,6 +5,7 @@ mod failures;
 mod flows;
 mod limits;
 mod load;
+mod node;
 mod pods;
 mod probes;
 mod removed;

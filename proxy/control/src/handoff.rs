@@ -273,7 +273,8 @@ impl Controller {
     }
 
     fn lend(&self) -> io::Result<Vec<LentListener>> {
-        if self.course.lifecycle() != Lifecycle::Ready {
+        // A process that is told to end still has all of it until it closes its listeners.
+        if !matches!(self.course.lifecycle(), Lifecycle::Ready | Lifecycle::Draining) {
             let word = self.course.lifecycle().word();
             return Err(io::Error::other(format!("the process is {word} and not ready")));
         }

@@ -25,7 +25,7 @@ pub enum Message {
         /// Why.
         why: String,
     },
-    /// Predecessor: your pod has handed over to mine; do not take over again.
+    /// Predecessor: your pod has handed over to mine; do not take over again before this connection ends.
     Superseded {
         /// The pod that serves.
         by: String,
@@ -134,6 +134,9 @@ pub struct Hello {
     /// Its pod's uid, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_uid: Option<String>,
+    /// It has handed over and takes nothing: it waits until whom it says this to ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
 }
 
 /// Who the predecessor is.

@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -52,13 +52,13 @@ pub(crate) struct Prober {
     path: PathBuf,
     stage: Arc<Mutex<Stage>>,
     /// Device and number of the file, once there is one of this process's.
-    file: OnceLock<(u64, u64)>,
+    file: Mutex<Option<(u64, u64)>>,
 }
 
 impl Prober {
     /// Answers on a thread of its own; where another process answers there, only once this one has taken its place.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        let prober = Self { path: path.to_owned(), stage: Arc::default(), file: OnceLock::new() };
+        let prober = Self { path: path.to_owned(), stage: Arc::default(), file: Mutex::default() };
         if UnixStream::connect(path).is_err() {
             prober.answer_here()?;
         }
@@ -67,9 +67,18 @@ impl Prober {
 
     /// From here on the process is there.
     pub(crate) fn enter(&self, stage: Stage) -> anyhow::Result<()> {
-        let takes_the_place = !matches!(stage, Stage::Starting);
+        let answers = match stage {
+            Stage::Starting => true,
+            // Who has taken over from this process may have replaced the file.
+            Stage::Serving(..) => self.has_the_file(),
+            Stage::HandedOver => lock(&self.file).is_some(),
+        };
         *lock(&self.stage) = stage;
-        if takes_the_place && self.file.get().is_none() { self.answer_here() } else { Ok(()) }
+        if answers { Ok(()) } else { self.answer_here() }
+    }
+
+    fn has_the_file(&self) -> bool {
+        lock(&self.file).is_some_and(|own| identity(&self.path).is_ok_and(|found| found == own))
     }
 
     fn answer_here(&self) -> anyhow::Result<()> {
@@ -79,7 +88,7 @@ impl Prober {
                 self.path.display()
             )
         })?;
-        let _ = self.file.set(file);
+        *lock(&self.file) = Some(file);
         let seen = Arc::clone(&self.stage);
         let runtime = Builder::new_current_thread().enable_time().build()?;
         thread::Builder::new().name("probe".to_owned()).spawn(move || {
@@ -97,14 +106,14 @@ impl Prober {
 
 impl Drop for Prober {
     fn drop(&mut self) {
-        if self.file.get().is_some_and(|own| identity(&self.path).is_ok_and(|found| found == *own)) {
+        if self.has_the_file() {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-fn lock(stage: &Mutex<Stage>) -> MutexGuard<'_, Stage> {
-    stage.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Listens, with the file that is there replaced at once: nobody who asks finds none. What a dead process left there is this

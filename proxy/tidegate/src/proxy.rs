@@ -30,11 +30,7 @@ use crate::{
     admin,
     audit_file::AuditWriter,
     handoff::{
-        self,
-        facts::Lingering,
-        meeting::Meeting,
-        predecessor::Predecessor,
-        successor::{Taken, Takeover},
+        self, facts::Lingering, meeting::Meeting, parked::Parked, predecessor::Predecessor, successor::Taken,
     },
     overrides::Overrides,
     reload, signals,
@@ -60,6 +56,8 @@ pub(crate) struct Following {
     pub(crate) overrides: Overrides,
     /// It takes over from a process that runs, where the configuration says how.
     pub(crate) takes_over: bool,
+    /// It has handed over before, and takes over again because that process ends.
+    pub(crate) comes_back: bool,
 }
 
 /// A running proxy.
@@ -113,7 +111,7 @@ impl Proxy {
         };
         let takeover = match &configuration.handoff {
             Some(handoff) if following.takes_over => {
-                Takeover::begin(handoff, &configuration, limit.flows(), worker_count)?
+                handoff::greet(handoff, &configuration, limit.flows(), worker_count, following.comes_back)?
             }
             _ => None,
         };
@@ -131,8 +129,10 @@ impl Proxy {
         let (doors, meeting) = match &takeover {
             Some(_) => (admin::Doors::default(), None),
             None => {
+                // Whoever has these addresses may have the socket too, so they come first.
+                let doors = admin::Doors::open(&configuration)?;
                 let meeting = configuration.handoff.as_ref().map(|handoff| Meeting::open(&handoff.socket));
-                (admin::Doors::open(&configuration)?, meeting.transpose()?)
+                (doors, meeting.transpose()?)
             }
         };
         let admin = Arc::new(admin::AdminSide::default());
@@ -307,6 +307,7 @@ impl Proxy {
             let (over, ended) = std::sync::mpsc::channel();
             let predecessor = Predecessor {
                 meeting: Arc::clone(&meeting),
+                parked: Parked::behind(&shared.handle)?,
                 shared,
                 admin,
                 handoff,

@@ -14,14 +14,14 @@ use tidegate_tests::support::{Connection, Endpoint, Proxy, until};
 use super::{Successor, setup};
 
 /// Clients that connect one after the other until they are told to stop.
-struct Load {
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
     served: Arc<AtomicU64>,
     clients: Vec<JoinHandle<()>>,
 }
 
 impl Load {
-    fn start(proxy: &Proxy, clients: usize) -> Self {
+    pub(super) fn start(proxy: &Proxy, clients: usize) -> Self {
         let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let address = proxy.address("web");
         let client = |_| {
@@ -42,12 +42,12 @@ impl Load {
     }
 
     /// Waits until so many more were served.
-    fn wait_for_more(&self, count: u64) {
+    pub(super) fn wait_for_more(&self, count: u64) {
         let wanted = self.served.load(Ordering::SeqCst) + count;
         until("more clients were served", || self.served.load(Ordering::SeqCst) >= wanted);
     }
 
-    fn stop(self) {
+    pub(super) fn stop(self) {
         self.stop.store(true, Ordering::SeqCst);
         for client in self.clients {
             client.join().expect("no client was refused or broken");

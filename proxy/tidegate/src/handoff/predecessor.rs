@@ -31,6 +31,7 @@ use super::{
     STEP, asker,
     facts::{self, Lingering},
     fault, meeting, own_pod,
+    parked::Parked,
     pauses::Pauses,
 };
 use crate::{
@@ -64,6 +65,8 @@ pub(crate) struct Predecessor {
     pub(crate) seed: u64,
     /// Pods that have handed over, up to this process.
     pub(crate) superseded: Vec<String>,
+    /// Processes of those pods, which take over again when this one ends.
+    pub(crate) parked: Parked,
     /// This process's own predecessor, for as long as that one has flows left.
     pub(crate) own_predecessor: Option<Lingering>,
     /// Disconnected when the last flow of this process has ended.
@@ -113,12 +116,7 @@ impl Predecessor {
     /// Speaks with whoever has connected; the successor, where one has taken over.
     fn meet(&self, channel: Channel) -> anyhow::Result<Option<Channel>> {
         match channel.hear(STEP).context("nothing came that a successor says")?.message {
-            Message::Hello(Hello { pod_uid: Some(pod), .. }) if self.superseded.contains(&pod) => {
-                tracing::info!(pod, "a pod that has handed over was started again; it is told so");
-                let by = own_pod().unwrap_or_default();
-                channel.say(&Message::Superseded { by }, STEP)?;
-                Ok(None)
-            }
+            Message::Hello(hello) if self.has_handed_over(&hello) => self.park(&hello, channel),
             Message::Hello(hello) => {
                 let mut moved = 0;
                 let report = self.meet_successor(&channel, &hello, false, &mut moved)?;

@@ -137,7 +137,9 @@ impl Takeover {
                 let handoff = handoff.clone();
                 Ok(Some(Self { channel, handoff, begun, clock, seed, superseded, doors }))
             }
-            Message::Superseded { by } => Err(Superseded { pod: own_pod().unwrap_or_default(), by }.into()),
+            Message::Superseded { by } => {
+                Err(Superseded { pod: own_pod().unwrap_or_default(), by, owner: channel }.into())
+            }
             Message::Refuse { why } => bail!("the running process does not hand over: {why}"),
             _ => bail!("{}: it answered something else", words()),
         }

@@ -1,4 +1,6 @@
-//! A start that several groups share: an endpoint that drains, with flows on it.
+//! What several groups share: a start with an endpoint that drains, with flows on it; and when flows get their FIN.
+
+use std::{thread, time::Instant};
 
 use serde_json::json;
 use tidegate_tests::support::{Connection, Endpoint, Proxy, Slice};
@@ -17,4 +19,18 @@ pub(crate) fn draining(drain: &serde_json::Value, count: usize) -> (Vec<Endpoint
     proxy.write_slice(&slice);
     proxy.wait_for_eligible_to_be([&endpoints[1]]);
     (endpoints, proxy, flows)
+}
+
+/// When each of these flows got its FIN, in the order of time.
+pub(crate) fn fins(flows: impl IntoIterator<Item = Connection>) -> Vec<Instant> {
+    let wait = |mut flow: Connection| {
+        thread::spawn(move || {
+            flow.expect_end();
+            Instant::now()
+        })
+    };
+    let waiting: Vec<_> = flows.into_iter().map(wait).collect();
+    let mut fins: Vec<_> = waiting.into_iter().map(|flow| flow.join().expect("a FIN")).collect();
+    fins.sort();
+    fins
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tidegate_tests::support::{Endpoint, Slice, until};
 
-use crate::setup;
+use crate::{draining::fins, setup};
 
 /// Flows that are silent get a FIN when they are old enough, none earlier than the jitter allows.
 #[test]
@@ -57,6 +57,19 @@ fn without_a_ready_endpoint_old_flows_stay() {
     flow.exchange(b"still here");
     proxy.write_slice(&Slice::ready("web-1", [&endpoint]));
     flow.expect_end();
+}
+
+/// Flows that began together are told to go no faster than the cap, over all workers.
+#[test]
+fn old_flows_go_no_faster_than_the_cap() {
+    let drain = json!({"quiet": "20ms", "maxPerSecond": 4});
+    let settings = json!({"maxLifetime": "1s", "maxLifetimeJitter": "0%", "drain": drain});
+    let endpoint = Endpoint::greeting();
+    let setup = setup().web(settings).ready([&endpoint]);
+    let proxy = setup.config(|config| config.set("workers", json!(8))).start();
+    let flows: Vec<_> = (0..16).map(|_| proxy.connect_greeted().0).collect();
+    let ends = fins(flows);
+    assert!(ends[15] - ends[0] > Duration::from_millis(3_000), "{ends:?}");
 }
 
 /// A reload that brings a limit holds for the flows that there are, and one that takes it away lets them live.

@@ -99,3 +99,24 @@ fn the_idlest_flows_go_first() {
     idle.iter_mut().for_each(Connection::expect_end);
     busy.iter_mut().for_each(|flow| flow.exchange(b"still here"));
 }
+
+/// A flow that is never quiet takes nobody's turn, although no bytes have moved there for longest.
+#[test]
+fn a_flow_that_is_held_up_holds_nobody_up() {
+    let endpoints = Endpoint::group(2);
+    let rebalance = json!({"maxPerSecond": 4, "delay": "0s"});
+    let settings = json!({"rebalance": rebalance, "drain": {"quiet": "50ms"}});
+    let setup = setup().web(settings).ready(&endpoints[..1]);
+    let proxy = setup.config(|config| config.set("workers", json!(1))).start();
+    let held_up = proxy.held_up(&endpoints[0]);
+    let flows: Vec<_> = (0..5).map(|_| proxy.connect_to(&endpoints[0])).collect();
+    proxy.write_slice(&Slice::ready("web-1", &endpoints));
+    until("half of them are told to go", || {
+        let told = flows.iter().filter(|(client, _)| {
+            client.stream().set_nonblocking(true).expect("a socket option");
+            is_over(client)
+        });
+        told.count() == 3
+    });
+    drop((flows, held_up));
+}

@@ -2,14 +2,13 @@
 
 use std::{
     io::{Read, Write},
-    thread,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use tidegate_tests::support::{Connection, Endpoint, Proxy, Slice, SliceEndpoint, until};
 
-use crate::setup;
+use crate::{draining::fins, setup};
 
 /// A proxy with two endpoints and this drain block, and flows on the first of them.
 struct Rollout {
@@ -51,18 +50,7 @@ fn idle_flows_are_shed_within_the_window() {
     let window = json!({"deadline": "8s", "window": "6s", "quiet": "50ms"});
     let mut rollout = Rollout::new(&window, 30);
     let began = rollout.drain(true);
-    let ends: Vec<_> = rollout
-        .flows
-        .drain(..)
-        .map(|mut flow| {
-            thread::spawn(move || {
-                flow.expect_end();
-                Instant::now()
-            })
-        })
-        .collect();
-    let mut ends: Vec<Duration> = ends.into_iter().map(|end| end.join().unwrap() - began).collect();
-    ends.sort();
+    let ends: Vec<_> = fins(rollout.flows.drain(..)).into_iter().map(|end| end - began).collect();
     // The drain begins a moment after the file was written, so its window does too.
     assert!(ends[0] >= Duration::from_secs(2), "the first ended after {:?}", ends[0]);
     assert!(ends[29] < Duration::from_secs(8), "the last ended after {:?}", ends[29]);
@@ -105,7 +93,89 @@ fn without_a_ready_endpoint_sheds_and_cut_wait() {
     }
     assert_eq!((rollout.shed(), rollout.cut()), (0, 0));
     rollout.drain(true);
-    until("they are ended now", || rollout.shed() + rollout.cut() == 4);
+    rollout.flows.drain(..).for_each(|mut flow| flow.expect_end());
+    until("they are shed now", || rollout.shed() == 4);
+    assert_eq!(rollout.cut(), 0);
+}
+
+/// D9: whoever waited for a ready endpoint past the deadline does not storm it: they are shed no faster than ever, and
+/// nobody is cut.
+#[test]
+fn after_a_wait_past_the_deadline_there_is_no_storm() {
+    let drain = json!({"deadline": "3s", "window": "1s", "quiet": "20ms", "maxPerSecond": 10});
+    let mut rollout = Rollout::new(&drain, 20);
+    let began = rollout.drain(false);
+    until("the deadline is over", || began.elapsed() > Duration::from_millis(3_500));
+    let ready = rollout.drain(true);
+    rollout.flows.drain(..).for_each(|mut flow| flow.expect_end());
+    // Twenty, but for the one that is due at once and what is kept for a moment.
+    assert!(ready.elapsed() > Duration::from_millis(1_600), "{:?}", ready.elapsed());
+    until("they are shed", || rollout.shed() == 20);
+    assert_eq!(rollout.cut(), 0);
+}
+
+/// The cap is the service's and not a worker's, and the window begins so early that it is kept.
+#[test]
+fn the_cap_holds_over_all_workers() {
+    let drain = json!({"deadline": "7s", "window": "1s", "quiet": "20ms", "maxPerSecond": 4});
+    let endpoints = Endpoint::greeting_group(2);
+    let setup = setup().web(json!({ "drain": drain })).ready([&endpoints[0]]);
+    let proxy = setup.config(|config| config.set("workers", json!(8))).start();
+    let flows: Vec<_> = (0..16).map(|_| proxy.connect_greeted().0).collect();
+    let mut rollout = Rollout { endpoints, proxy, flows };
+    rollout.drain(true);
+    let ends = fins(rollout.flows.drain(..));
+    assert!(ends[15] - ends[0] > Duration::from_millis(3_000), "{ends:?}");
+    until("they are shed", || rollout.shed() == 16);
+    assert_eq!(rollout.cut(), 0);
+}
+
+/// A proxy with one worker and two endpoints whose connections the test accepts; the first has flows.
+fn accepting(settings: Value) -> Rollout {
+    let endpoints = Endpoint::group(2);
+    let setup = setup().web(settings).ready([&endpoints[0]]);
+    let proxy = setup.config(|config| config.set("workers", json!(1))).start();
+    Rollout { endpoints, proxy, flows: Vec::new() }
+}
+
+/// Flows that are never quiet hold nobody else up, although no bytes have moved there for longest.
+#[test]
+fn flows_that_are_held_up_hold_nobody_up() {
+    let drain = json!({"deadline": "6s", "window": "5s", "quiet": "20ms", "maxPerSecond": 20});
+    let rollout = accepting(json!({ "drain": drain }));
+    let held_up: Vec<_> = (0..6).map(|_| rollout.proxy.held_up(&rollout.endpoints[0])).collect();
+    let idle: Vec<_> = (0..20).map(|_| rollout.proxy.connect_to(&rollout.endpoints[0])).collect();
+    rollout.drain(true);
+    for (mut client, mut endpoint) in idle {
+        client.expect_end();
+        endpoint.expect_end();
+    }
+    until("the idle ones are shed", || rollout.shed() == 20);
+    until("the others are cut", || rollout.cut() == 6);
+    drop(held_up);
+    assert_eq!(rollout.shed(), 20);
+}
+
+/// Nor does a flow that has not begun.
+#[test]
+fn a_flow_that_connects_holds_nobody_up() {
+    let drain = json!({"deadline": "6s", "window": "5s", "quiet": "20ms"});
+    let rollout = accepting(json!({"drain": drain, "connectTimeout": "30s"}));
+    let mut idle: Vec<_> = (0..5).map(|_| rollout.proxy.connect_to(&rollout.endpoints[0])).collect();
+    let queue = rollout.endpoints[0].fill_queue();
+    let connecting = rollout.proxy.connect();
+    assert_eq!(rollout.proxy.flow_of(&connecting).state, "connecting");
+    for (client, endpoint) in &mut idle {
+        client.send(b"later");
+        endpoint.expect(b"later");
+    }
+    rollout.drain(true);
+    for (mut client, mut endpoint) in idle {
+        client.expect_end();
+        endpoint.expect_end();
+    }
+    until("the idle ones are shed", || rollout.shed() == 5);
+    drop((queue, connecting));
 }
 
 /// D8: an endpoint that is ready again takes its drain back, and no flow is shed.
@@ -134,6 +204,24 @@ fn a_byte_after_the_fin_makes_it_a_cut() {
     drop(flow);
     until("it is counted as cut", || rollout.cut() == 1);
     assert_eq!(rollout.shed(), 0);
+}
+
+/// So does a byte of the endpoint's, while the client does not answer its own FIN.
+#[test]
+fn a_byte_of_the_endpoint_after_the_fin_makes_it_a_cut() {
+    for has_a_byte in [true, false] {
+        let mut rollout = accepting(json!({"drain": {"deadline": "6s", "window": "5s", "quiet": "20ms"}}));
+        let (mut client, mut endpoint) = rollout.proxy.connect_to(&rollout.endpoints[0]);
+        rollout.drain(true);
+        endpoint.expect_end();
+        client.expect_end();
+        if has_a_byte {
+            endpoint.send(b"too late");
+        }
+        rollout.flows.extend([client, endpoint]);
+        until("it is counted", || rollout.shed() + rollout.cut() == 1);
+        assert_eq!(rollout.cut(), u64::from(has_a_byte));
+    }
 }
 
 /// By default a drain has no deadline, whatever it takes.

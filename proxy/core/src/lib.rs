@@ -21,6 +21,7 @@ pub mod gate;
 pub mod lifetime;
 pub mod name;
 pub mod output;
+pub mod pace;
 pub mod pick;
 pub mod ranges;
 pub mod rebalance;
@@ -47,6 +48,7 @@ pub use gate::{Gate, GateFacts, GateOutcome, GatePhase, Judgement, PeerState};
 pub use lifetime::end_of_life;
 pub use name::{PortName, ServiceName, ServicePort, SliceName};
 pub use output::{Notice, Output};
+pub use pace::{Pace, Paces};
 pub use pick::{FlowKey, PickState, Refusal};
 pub use ranges::{SourceRange, SourceRanges};
 pub use rebalance::{Claim, Rebalance};
@@ -55,7 +57,7 @@ pub use settings::{
     DrainDeadline, DrainSettings, Keepalive, LifetimeSettings, OnRemoval, Policy, RebalanceSettings,
     ServiceSettings, WhenNoneReady,
 };
-pub use shed::{Allowance, DrainPlan, Schedule};
+pub use shed::{DrainPlan, Schedule};
 pub use slice::{Slice, SliceEndpoint, SlicePort};
 pub use snapshot::{ServiceId, ServiceSnapshot, Snapshot};
 pub use survey::{Survey, SurveyOf};

@@ -49,7 +49,7 @@ mod tests {
     }
 
     proptest! {
-        /// Never longer than the limit, never shorter than the jitter allows, and in the order of the random numbers.
+        /// D10: by the moments that it is told, and no other clock. Never longer than the limit, never shorter than the jitter allows, and in the order of the random numbers.
         #[test]
         fn jitter_only_shortens(seconds in 1_u64..100_000, jitter in 0_u8..=100, random: u64, other: u64) {
             let opened = Timestamp::from_millis(123);

@@ -15,6 +15,7 @@ use core::{
 
 use crate::{
     endpoint::{Endpoint, EndpointId},
+    pace::Pace,
     snapshot::ServiceId,
     time::Timestamp,
 };
@@ -56,6 +57,7 @@ pub struct Rebalance {
     service: ServiceId,
     quiet: Duration,
     parts: Vec<Part>,
+    max_per_second: u32,
     pace: Pace,
     moved: AtomicU64,
     stopped: AtomicBool,
@@ -92,7 +94,8 @@ impl Rebalance {
             service,
             quiet,
             parts: parts.into_iter().map(part).collect(),
-            pace: Pace::new(max_per_second, now),
+            max_per_second,
+            pace: Pace::new(now),
             moved: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         }
@@ -156,7 +159,7 @@ impl Rebalance {
         let stay = part.endpoint.admission().flows().saturating_sub(leaving);
         let claim = if stay < part.keep.load(Ordering::Relaxed) {
             Claim::NotHere
-        } else if self.pace.take(now) {
+        } else if self.pace.take(self.max_per_second, now) {
             self.moved.fetch_add(1, Ordering::Relaxed);
             return Claim::Granted;
         } else {
@@ -177,6 +180,7 @@ impl Rebalance {
     pub fn stays(&self, endpoint: EndpointId) {
         if let Some(part) = self.part(endpoint) {
             part.give_back();
+            self.pace.give_back(self.max_per_second);
             self.moved.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -206,33 +210,6 @@ pub enum Claim {
 
 fn take_one(left: &AtomicU64) -> bool {
     left.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-}
-
-/// How fast flows are told to go, over all workers: one every so often, those that nobody took for a moment included.
-#[derive(Debug)]
-struct Pace {
-    interval: u64,
-    /// From when on the next one is allowed, in nanoseconds.
-    next: AtomicU64,
-}
-
-/// Turns that nobody took are kept for so long: workers look only now and then.
-const KEPT: Duration = Duration::from_millis(200);
-
-impl Pace {
-    fn new(max_per_second: u32, now: Timestamp) -> Self {
-        let interval = 1_000_000_000 / u64::from(max_per_second.max(1));
-        Self { interval, next: AtomicU64::new(now.as_nanos()) }
-    }
-
-    fn take(&self, now: Timestamp) -> bool {
-        let oldest = now.before(KEPT).as_nanos();
-        let step = |next: u64| {
-            let turn = next.max(oldest);
-            (turn <= now.as_nanos()).then(|| turn.saturating_add(self.interval))
-        };
-        self.next.fetch_update(Ordering::AcqRel, Ordering::Relaxed, step).is_ok()
-    }
 }
 
 #[cfg(test)]

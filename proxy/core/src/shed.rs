@@ -3,12 +3,12 @@
 //! Decided here, from numbers alone: when the window begins, and how many flows are due at a moment. Not decided here:
 //! which flows (the idlest), whether one is quiet enough, and what a shed is; that is the data plane's business.
 //!
-//! Every worker keeps a [`Schedule`] for its own flows of the endpoint, so their sum is even too, and an [`Allowance`]
-//! for its share of the service's cap.
+//! Every worker keeps a [`Schedule`] for its own flows of the endpoint, so their sum is even too. The service's cap holds
+//! over all workers, and is a [`crate::Pace`] that they share.
 
 use core::time::Duration;
 
-use crate::time::Timestamp;
+use crate::{pace::interval, time::Timestamp};
 
 /// How the flows of a draining endpoint are brought to their end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub struct DrainPlan {
 /// The most that the last shed comes ahead of the deadline, so that its FINs are answered by then.
 const LEAD: Duration = Duration::from_millis(500);
 
+/// What is left after a wait has at least so much time, where the wait was as long.
+const AFTER_WAIT: Duration = Duration::from_secs(1);
+
 /// The part of the window that the lead may take at most: one in so many.
 const LEAD_SHARE: u32 = 10;
 
@@ -46,10 +49,17 @@ impl DrainPlan {
     /// When shedding begins, where `flows` have to be shed in the service: at the window's beginning, or earlier
     /// where the cap could not empty it in that time. Never before the drain.
     pub fn begins(&self, flows: u64) -> Timestamp {
-        let configured = self.deadline.before(self.window());
-        let needed = u128::from(flows) * 1_000_000_000 / u128::from(self.max_per_second.max(1));
-        let needed = Duration::from_nanos(u64::try_from(needed).unwrap_or(u64::MAX));
-        configured.min(self.last_shed().before(needed)).max(self.began)
+        let (configured, needed) = (self.deadline.before(self.window()), self.needed(flows));
+        if needed <= self.last_shed().since(configured) {
+            return configured;
+        }
+        // Ahead of the whole lead, for whom nobody looked in time: a cap that is all used up leaves nothing to catch up.
+        configured.min(self.deadline.before(LEAD).before(needed)).max(self.began)
+    }
+
+    /// How long the cap makes it take to shed so many flows.
+    fn needed(&self, flows: u64) -> Duration {
+        Duration::from_nanos(flows.saturating_mul(interval(self.max_per_second)))
     }
 }
 
@@ -59,12 +69,14 @@ pub struct Schedule {
     plan: DrainPlan,
     /// When it began, with the flows there were.
     start: Option<(Timestamp, u64)>,
+    /// The deadline that it was told; the plan's own is later where it was put off.
+    told: Timestamp,
 }
 
 impl Schedule {
     /// A schedule that has not begun.
     pub fn new(plan: DrainPlan) -> Self {
-        Self { plan, start: None }
+        Self { plan, start: None, told: plan.deadline }
     }
 
     /// What it follows.
@@ -72,9 +84,33 @@ impl Schedule {
         &self.plan
     }
 
-    /// Another plan, or the time stood still for a while: what is left is spread over the time that is left.
-    pub fn restart(&mut self, plan: DrainPlan) {
-        *self = Self::new(plan);
+    /// Another plan. A deadline that was put off stays so, unless an earlier one is told.
+    pub fn follow(&mut self, plan: DrainPlan) {
+        let put_off = if plan.deadline < self.told { plan.deadline } else { self.plan.deadline };
+        self.begin_anew(plan, put_off);
+    }
+
+    /// Since when nobody could go, where that is seen at this moment for the first time. A deadline that has passed by
+    /// then was not kept for that reason, since nobody knows when; at most since the drain began.
+    pub fn waits_since(&self, now: Timestamp) -> Timestamp {
+        if self.is_over(now) { self.plan.began.min(now) } else { now }
+    }
+
+    /// Since that moment nobody could go: what is left is spread over the time that is left. Where that is too little for
+    /// `of_service` flows at the cap, the deadline is put off, or all who waited would be cut at once and storm those who
+    /// are ready. By no more than the wait took, so that they have at most the time that they would have had.
+    pub fn resume(&mut self, since: Timestamp, of_service: u64, now: Timestamp) {
+        let enough = now.after(AFTER_WAIT.max(self.plan.needed(of_service) + LEAD));
+        let most = self.plan.deadline.after(now.since(since));
+        self.begin_anew(
+            DrainPlan { deadline: self.told, ..self.plan },
+            enough.min(most).max(self.plan.deadline),
+        );
+    }
+
+    fn begin_anew(&mut self, plan: DrainPlan, put_off: Timestamp) {
+        let deadline = plan.deadline.max(put_off);
+        *self = Self { plan: DrainPlan { deadline, ..plan }, start: None, told: plan.deadline };
     }
 
     /// How many of `left` flows are due to be shed now; `of_service` counts the flows of all draining endpoints of the
@@ -85,7 +121,9 @@ impl Schedule {
         }
         let (from, flows) = *self.start.get_or_insert((now, left));
         let end = self.plan.last_shed();
-        if now >= end {
+        // With no time to spare at the cap the cap alone says how fast, or a few flows on each of many workers would
+        // be due together, at the end.
+        if now.after(self.plan.needed(of_service)) >= end {
             return left;
         }
         // `from` is before `end` here: it is not after `now`.
@@ -97,47 +135,6 @@ impl Schedule {
     /// The time for shedding is over: what is left is cut.
     pub fn is_over(&self, now: Timestamp) -> bool {
         now >= self.plan.deadline
-    }
-}
-
-/// What a worker may shed of a service in the time that has gone by.
-#[derive(Clone, Copy, Debug)]
-pub struct Allowance {
-    at: Timestamp,
-    /// Sheds saved up, in billionths.
-    saved: u64,
-}
-
-/// Sheds are saved up for no longer than this, so that a time without quiet flows is not followed by a burst.
-const SAVED_UP: Duration = Duration::from_millis(200);
-
-impl Allowance {
-    /// Nothing saved up.
-    pub fn new(now: Timestamp) -> Self {
-        Self { at: now, saved: 0 }
-    }
-
-    /// Counts the time in. The worker has `own` of the service's `all` flows that have to be shed, and so much of the
-    /// cap.
-    pub fn earn(&mut self, max_per_second: u32, own: u64, all: u64, now: Timestamp) {
-        let earned = |time: Duration| {
-            let share = u128::from(max_per_second) * u128::from(own.min(all)) / u128::from(all.max(1)).max(1);
-            // Less than one a second is still something, or a worker with few of many flows would never shed.
-            u64::try_from(u128::from(nanos(time)) * share.max(1)).unwrap_or(u64::MAX)
-        };
-        let most = earned(SAVED_UP).max(1_000_000_000);
-        self.saved = self.saved.saturating_add(earned(now.since(self.at))).min(most);
-        self.at = now;
-    }
-
-    /// How many sheds are allowed at this moment.
-    pub fn allows(&self) -> u64 {
-        self.saved / 1_000_000_000
-    }
-
-    /// Counts a shed.
-    pub fn spend(&mut self) {
-        self.saved = self.saved.saturating_sub(1_000_000_000);
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     affinity::AffinityTable,
     endpoint::Endpoint,
     name::ServicePort,
+    pace::Paces,
     pick::{FlowKey, PickSet, PickState, Refusal},
     rng::Rng,
     settings::ServiceSettings,
@@ -41,6 +42,7 @@ pub struct ServiceSnapshot {
     pub(crate) v4: Arc<PickSet>,
     pub(crate) v6: Arc<PickSet>,
     pub(crate) affinity: Option<Arc<AffinityTable>>,
+    pub(crate) paces: Arc<Paces>,
 }
 
 /// The address families that a service has endpoints of, eligible or not.
@@ -104,6 +106,11 @@ impl ServiceSnapshot {
     /// Which client went where, if the service has affinity.
     pub fn affinity(&self) -> Option<&Arc<AffinityTable>> {
         self.affinity.as_ref()
+    }
+
+    /// How fast its flows are told to go, over all workers; the same through all snapshots.
+    pub fn paces(&self) -> &Paces {
+        &self.paces
     }
 
     /// Picks an endpoint for a new flow and counts the flow in. Never one of `tried`.

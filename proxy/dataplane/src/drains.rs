@@ -1,37 +1,35 @@
 //! A worker's part in drains that have a deadline: which flows are shed at which moment, and the cut at the end.
 //!
-//! How many are due is planned in `core::shed`; here are the flows. The idlest goes first: when a plan begins, the
-//! endpoint's flows are put in line by when they last moved bytes, and whoever comes to the front and has moved since
-//! is put back in its place. So a tick costs as much as it sheds, and a flow that moves bytes pays nothing.
+//! How many are due is planned in `core::shed`, and how fast the service's flows may go, over all workers, is `core::pace`'s
+//! word; here are the flows. When a plan begins, the endpoint's flows are put in line (`line`), once, the idlest first. So a
+//! tick costs as much as it sheds, and a flow that moves bytes pays nothing.
 //!
-//! While no endpoint of the service is ready, nobody is shed and nobody is cut: there would be no place to go to.
+//! While no endpoint of the service is ready, nobody is shed and nobody is cut: there would be no place to go to. After
+//! that, who waited has time to be shed before the rest is cut.
 
-use std::{
-    cell::RefCell,
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 use tidegate_core::{
-    AdmissionMode, Allowance, DrainPlan, Endpoint, FlowId, FlowState, Party, Schedule, ServiceId, Snapshot,
-    Tier, Timestamp,
+    AdmissionMode, DrainPlan, Endpoint, Pace, Party, Schedule, ServiceId, ServiceSnapshot, Snapshot, Tier,
+    Timestamp,
 };
 
 use crate::{
     flows::{Flow, Flows},
+    line::Line,
     worker::Worker,
 };
 
 /// How often a worker with plans looks at them.
-pub(crate) const SHED_TICK: Duration = Duration::from_millis(50);
+pub(crate) const SHED_TICK: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Flows of one endpoint that a tick looks at in vain at most; the rest waits for the next one.
+const LOOKS: usize = 256;
 
 /// The plans of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Drains {
     draining: RefCell<Vec<Draining>>,
-    allowances: RefCell<BTreeMap<ServiceId, Allowance>>,
 }
 
 /// An endpoint whose flows have a deadline.
@@ -40,13 +38,13 @@ struct Draining {
     endpoint: Arc<Endpoint>,
     service: ServiceId,
     schedule: Schedule,
-    /// Flows by when they were last seen to move bytes, the idlest first. Ended ones are found out when their turn
-    /// comes.
-    line: BinaryHeap<Reverse<(Timestamp, FlowId)>>,
+    line: Line,
     /// This worker's flows that were not told to go.
     left: u64,
-    /// No endpoint was ready at the last look.
-    waits: bool,
+    /// Those that were, and have not gone yet.
+    going: u64,
+    /// Since when no endpoint was ready, where none was at the last look.
+    waits: Option<Timestamp>,
     /// The deadline was over at the last look.
     is_late: bool,
 }
@@ -59,32 +57,30 @@ impl Drains {
         service: ServiceId,
         plan: Option<DrainPlan>,
         flows: &Flows,
-        now: Timestamp,
     ) {
         let mut draining = self.draining.borrow_mut();
         let known = draining.iter().position(|draining| draining.endpoint.id() == endpoint.id());
         match (plan, known) {
-            (Some(plan), Some(at)) => draining[at].schedule.restart(plan),
+            (Some(plan), Some(at)) => draining[at].schedule.follow(plan),
             (Some(plan), None) => {
                 let mut new = Draining {
                     endpoint,
                     service,
                     schedule: Schedule::new(plan),
-                    line: BinaryHeap::new(),
+                    line: Line::default(),
                     left: 0,
-                    waits: false,
+                    going: 0,
+                    waits: None,
                     is_late: false,
                 };
                 new.line_up(flows);
                 draining.push(new);
-                self.allowances.borrow_mut().entry(service).or_insert_with(|| Allowance::new(now));
             }
             (None, Some(at)) => {
                 draining.swap_remove(at);
             }
             (None, None) => {}
         }
-        self.forget_services(&draining);
     }
 
     /// There is a plan to follow.
@@ -95,8 +91,11 @@ impl Drains {
     /// A flow has ended, or left this worker.
     pub(crate) fn note_ended(&self, flow: &Flow) {
         // Without plans, which is nearly always, this is all that a flow's end pays.
-        if self.is_active() && flow.shed.get() != Some(Party::Shed) {
-            self.with(flow, |draining| draining.left = draining.left.saturating_sub(1));
+        if self.is_active() {
+            self.with(flow, |draining| {
+                let count = if is_going(flow) { &mut draining.going } else { &mut draining.left };
+                *count = count.saturating_sub(1);
+            });
         }
     }
 
@@ -105,16 +104,20 @@ impl Drains {
         if self.is_active() {
             self.with(flow, |draining| {
                 draining.left += 1;
-                draining.line.push(Reverse((flow.active.get(), flow.id)));
+                draining.line.push(flow);
             });
         }
     }
 
-    /// A flow that was told to go was not quiet after all.
-    pub(crate) fn decline(&self, flow: &Flow) {
+    /// A flow that was told to go was not quiet after all: its turn is another one's.
+    pub(crate) fn decline(&self, flow: &Flow, snapshot: &Snapshot, now: Timestamp) {
         self.with(flow, |draining| {
+            draining.going = draining.going.saturating_sub(1);
             draining.left += 1;
-            draining.line.push(Reverse((flow.active.get(), flow.id)));
+            draining.line.step_aside(flow, now);
+            if let Some(service) = snapshot.service(draining.service) {
+                service.paces().drain.give_back(draining.schedule.plan().max_per_second);
+            }
         });
     }
 
@@ -124,22 +127,24 @@ impl Drains {
         let snapshot = worker.snapshot.load();
         let mut draining = self.draining.borrow_mut();
         draining.retain(Draining::needs_a_plan);
-        let mut flows: BTreeMap<ServiceId, (u64, u64)> = BTreeMap::new();
+        // Where there are fewer turns than flows that are due, who has least time comes first.
+        draining.sort_by_key(|draining| draining.schedule.plan().deadline);
+        // Over all workers. Of those who were told to go only this worker's are known; the others count, which makes the
+        // time look shorter and never longer than it is.
+        let mut flows: BTreeMap<ServiceId, u64> = BTreeMap::new();
         for draining in &*draining {
-            let (own, all) = flows.entry(draining.service).or_default();
-            *own += draining.left;
-            *all += draining.endpoint.admission().flows();
+            let left = draining.endpoint.admission().flows().saturating_sub(draining.going);
+            *flows.entry(draining.service).or_default() += left;
         }
-        let mut allowances = self.allowances.borrow_mut();
         let mut late = Vec::new();
         for draining in &mut *draining {
-            if !has_refuge(&snapshot, draining.service) {
-                draining.waits = true;
+            let Some(service) = refuge(&snapshot, draining.service) else {
+                draining.waits.get_or_insert_with(|| draining.schedule.waits_since(now));
                 continue;
-            }
-            if std::mem::take(&mut draining.waits) {
-                let plan = *draining.schedule.plan();
-                draining.schedule.restart(plan);
+            };
+            let of_service = flows.get(&draining.service).copied().unwrap_or_default();
+            if let Some(since) = draining.waits.take() {
+                draining.schedule.resume(since, of_service, now);
                 draining.line_up(&worker.flows);
             }
             if draining.schedule.is_over(now) {
@@ -151,14 +156,9 @@ impl Drains {
             } else {
                 draining.is_late = false;
             }
-            let (own, all) = flows.get(&draining.service).copied().unwrap_or_default();
-            let allowance = allowances.entry(draining.service).or_insert_with(|| Allowance::new(now));
-            allowance.earn(draining.schedule.plan().max_per_second, own, all, now);
-            draining.shed(all, allowance, &worker.flows, now);
+            draining.shed(of_service, &service.paces().drain, &worker.flows, now);
         }
-        drop(allowances);
         draining.retain(|draining| !late.contains(&draining.endpoint.id()));
-        self.forget_services(&draining);
         drop(draining);
         for endpoint in late {
             worker.flows.each(Some(endpoint), |flow| flow.order(|orders| orders.close = Some(Party::Cut)));
@@ -173,17 +173,16 @@ impl Drains {
             change(draining);
         }
     }
-
-    fn forget_services(&self, draining: &[Draining]) {
-        let is_draining = |service| draining.iter().any(|draining| draining.service == service);
-        self.allowances.borrow_mut().retain(|service, _| is_draining(*service));
-    }
 }
 
-/// Whoever reconnects finds a ready endpoint of the service.
-pub(crate) fn has_refuge(snapshot: &Snapshot, service: ServiceId) -> bool {
-    let service = snapshot.service(service);
-    service.is_some_and(|service| service.tier() == Tier::Ready && service.eligible() > 0)
+/// The service, where whoever reconnects finds a ready endpoint of it.
+pub(crate) fn refuge(snapshot: &Snapshot, service: ServiceId) -> Option<&Arc<ServiceSnapshot>> {
+    snapshot.service(service).filter(|service| service.tier() == Tier::Ready && service.eligible() > 0)
+}
+
+/// It was told to go because of its endpoint's deadline.
+fn is_going(flow: &Flow) -> bool {
+    flow.shed.get() == Some(Party::Shed)
 }
 
 impl Draining {
@@ -200,48 +199,32 @@ impl Draining {
     /// Puts this worker's flows in line.
     fn line_up(&mut self, flows: &Flows) {
         self.line.clear();
-        self.left = 0;
+        (self.left, self.going) = (0, 0);
         flows.each(Some(self.endpoint.id()), |flow| {
-            if flow.shed.get() != Some(Party::Shed) {
-                self.line.push(Reverse((flow.active.get(), flow.id)));
+            if is_going(flow) {
+                self.going += 1;
+            } else {
+                self.line.push(flow);
                 self.left += 1;
             }
         });
     }
 
-    fn shed(&mut self, of_service: u64, allowance: &mut Allowance, flows: &Flows, now: Timestamp) {
-        let due = self.schedule.due(self.left, of_service, now).min(allowance.allows());
-        let quiet = self.schedule.plan().quiet;
-        // Flows that have moved bytes since they were lined up, or ended, take a look each; the rest waits for the
-        // next tick.
-        let mut looks = due.saturating_mul(4).saturating_add(64);
-        let mut shed = 0;
-        while shed < due && looks > 0 {
-            looks -= 1;
-            let Some(Reverse((seen, id))) = self.line.pop() else { return };
-            let Some(flow) = flows.find(id).filter(|flow| flow.is_pinned_to(self.endpoint.id())) else {
-                continue;
+    fn shed(&mut self, of_service: u64, pace: &Pace, flows: &Flows, now: Timestamp) {
+        let plan = *self.schedule.plan();
+        let mut looks = LOOKS;
+        for _ in 0..self.schedule.due(self.left, of_service, now) {
+            let Some(flow) = self.line.next(self.endpoint.id(), plan.quiet, flows, now, &mut looks) else {
+                return;
             };
-            let active = flow.active.get();
-            if active != seen {
-                self.line.push(Reverse((active, id)));
-                continue;
+            if !pace.take(plan.max_per_second, now) {
+                return self.line.push(&flow);
             }
-            if now.since(active) < quiet || flow.state.get() == FlowState::Connecting {
-                // The idlest is not idle enough, so nobody is.
-                self.line.push(Reverse((seen, id)));
-                return;
-            }
-            if flow.shed.get().is_some() {
-                // It goes already, for another reason; or it stays, and is seen again.
-                self.line.push(Reverse((seen, id)));
-                return;
-            }
-            flow.shed.set(Some(Party::Shed));
-            flow.order(|_| ());
+            flow.tell_to_go(Party::Shed);
             self.left = self.left.saturating_sub(1);
-            allowance.spend();
-            shed += 1;
+            self.going += 1;
+            // Only looks in vain are counted.
+            looks += 1;
         }
     }
 }

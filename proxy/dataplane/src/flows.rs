@@ -81,6 +81,17 @@ impl Flow {
         }
     }
 
+    /// Tells it to end at its next quiet moment, in this party's name.
+    pub(crate) fn tell_to_go(&self, by: Party) {
+        self.shed.set(Some(by));
+        self.order(|_| ());
+    }
+
+    /// There is no point in telling it to go: it goes already, for another reason, or it has not begun.
+    pub(crate) fn cannot_go(&self) -> bool {
+        self.shed.get().is_some() || self.state.get() == FlowState::Connecting
+    }
+
     /// The flow as an operator sees it.
     pub(crate) fn row(&self) -> FlowRow {
         FlowRow {

@@ -16,6 +16,7 @@ mod flows;
 mod freeze;
 mod leg;
 mod lifetimes;
+mod line;
 mod pipes;
 mod rebalances;
 mod relay;

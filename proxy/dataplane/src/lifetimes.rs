@@ -5,7 +5,8 @@
 //! one never pays. Services without a limit have no line. When a reload brings a limit or another one, the flows there are
 //! are put in line once.
 //!
-//! Time is the worker's monotonic clock. While no endpoint of the service is ready, nobody is told to go.
+//! Time is the worker's monotonic clock (D10), and how fast the service's flows may go, over all workers, is `core::pace`'s
+//! word. While no endpoint of the service is ready, nobody is told to go.
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,14 +16,17 @@ use std::{
 };
 
 use tidegate_core::{
-    Allowance, FlowId, FlowState, LifetimeSettings, Party, Rng, ServiceId, Snapshot, Timestamp, end_of_life,
+    FlowId, LifetimeSettings, Party, Rng, ServiceId, ServiceSnapshot, Snapshot, Timestamp, end_of_life,
 };
 
 use crate::{
-    drains::has_refuge,
+    drains::refuge,
     flows::{Flow, Flows},
     worker::Worker,
 };
+
+/// A flow that is due and cannot go is asked again after so long.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Flows that one look takes up at most; who is due and not quiet is looked at again when it could be.
 const LOOKS: usize = 256;
@@ -45,7 +49,6 @@ struct Aging {
     settings: LifetimeSettings,
     /// Flows by when they are due. Ended ones are found out when their turn comes.
     line: BinaryHeap<Reverse<(Timestamp, FlowId)>>,
-    allowance: Allowance,
 }
 
 impl Aging {
@@ -72,10 +75,14 @@ impl Lifetimes {
         }
     }
 
-    /// A flow that was told to go was not quiet after all.
-    pub(crate) fn decline(&self, flow: &Flow, now: Timestamp) {
-        if let Some(aging) = self.services.borrow_mut().get_mut(&flow.target.spec.service) {
-            aging.line.push(Reverse((now, flow.id)));
+    /// A flow that was told to go was not quiet after all: its turn is another one's.
+    pub(crate) fn decline(&self, flow: &Flow, snapshot: &Snapshot, now: Timestamp) {
+        let id = flow.target.spec.service;
+        if let Some(aging) = self.services.borrow_mut().get_mut(&id) {
+            aging.line.push(Reverse((now.after(AGAIN), flow.id)));
+        }
+        if let Some(service) = snapshot.service(id) {
+            service.paces().lifetime.give_back(service.settings().drain.max_per_second);
         }
         self.note_next();
     }
@@ -86,7 +93,7 @@ impl Lifetimes {
     }
 
     /// Brings the limits into line with the snapshot.
-    pub(crate) fn follow(&self, snapshot: &Snapshot, flows: &Flows, now: Timestamp) {
+    pub(crate) fn follow(&self, snapshot: &Snapshot, flows: &Flows) {
         if self.generation.replace(snapshot.generation()) == snapshot.generation() {
             return;
         }
@@ -99,9 +106,7 @@ impl Lifetimes {
         let limited = snapshot.services().filter_map(|(id, _)| Some((id, limit(id)?)));
         let mut new: BTreeMap<ServiceId, Aging> = limited
             .filter(|(id, _)| !services.contains_key(id))
-            .map(|(id, settings)| {
-                (id, Aging { settings, line: BinaryHeap::new(), allowance: Allowance::new(now) })
-            })
+            .map(|(id, settings)| (id, Aging { settings, line: BinaryHeap::new() }))
             .collect();
         if !new.is_empty() {
             flows.each(None, |flow| {
@@ -116,16 +121,12 @@ impl Lifetimes {
     }
 
     /// Tells those who are due and quiet to go.
-    pub(crate) fn tick(&self, worker: &Worker, workers: usize) {
-        let now = worker.now();
+    pub(crate) fn tick(&self, worker: &Worker) {
         let snapshot = worker.snapshot.load();
         for (id, aging) in &mut *self.services.borrow_mut() {
-            let Some(service) = snapshot.service(*id).filter(|_| has_refuge(&snapshot, *id)) else {
-                continue;
-            };
-            let drain = &service.settings().drain;
-            aging.allowance.earn(drain.max_per_second, 1, workers as u64, now);
-            aging.tell(&worker.flows, drain.quiet, now);
+            if let Some(service) = refuge(&snapshot, *id) {
+                aging.tell(service, &worker.flows, worker.now());
+            }
         }
         self.note_next();
     }
@@ -138,24 +139,25 @@ impl Lifetimes {
 }
 
 impl Aging {
-    fn tell(&mut self, flows: &Flows, quiet: Duration, now: Timestamp) {
+    fn tell(&mut self, service: &ServiceSnapshot, flows: &Flows, now: Timestamp) {
+        let drain = &service.settings().drain;
         for _ in 0..LOOKS {
             let is_due = self.line.peek().is_some_and(|Reverse((due, _))| *due <= now);
-            if !is_due || self.allowance.allows() == 0 {
+            if !is_due {
                 return;
             }
-            let Some(Reverse((_, id))) = self.line.pop() else { return };
-            let Some(flow) = flows.find(id) else { continue };
+            let Some(Reverse((due, id))) = self.line.pop() else { return };
+            let Some(flow) = flows.find(id).filter(|flow| !flow.is_leaving.get()) else { continue };
             let active = flow.active.get();
-            if now.since(active) < quiet {
-                self.line.push(Reverse((active.after(quiet), id)));
-            } else if flow.shed.get().is_some() || flow.state.get() == FlowState::Connecting {
+            if now.since(active) < drain.quiet {
+                self.line.push(Reverse((active.after(drain.quiet), id)));
+            } else if flow.cannot_go() {
                 // It goes already, if it can; or it has not begun.
-                self.line.push(Reverse((now.after(Duration::from_secs(1)), id)));
+                self.line.push(Reverse((now.after(AGAIN), id)));
+            } else if service.paces().lifetime.take(drain.max_per_second, now) {
+                flow.tell_to_go(Party::Lifetime);
             } else {
-                flow.shed.set(Some(Party::Lifetime));
-                flow.order(|_| ());
-                self.allowance.spend();
+                return self.line.push(Reverse((due, id)));
             }
         }
     }

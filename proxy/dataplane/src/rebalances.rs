@@ -1,20 +1,20 @@
 //! A worker's part in a rebalance: its own flows of endpoints that have more than their fair share, the idlest first.
 //!
 //! Whether one more may go, of which endpoint and how soon, is `core::rebalance`'s word, and all workers ask it. Here are
-//! the flows: when a rebalance begins they are put in line, once. While no endpoint of the service is ready, nobody goes.
+//! the flows: when a rebalance begins they are put in line (`line`), once. While no endpoint of the service is ready, nobody goes.
 
 use std::{
     cell::{Cell, RefCell},
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::BTreeMap,
     sync::Arc,
 };
 
-use tidegate_core::{Claim, EndpointId, FlowId, FlowState, Party, Rebalance, Timestamp};
+use tidegate_core::{Claim, EndpointId, Party, Rebalance, Timestamp};
 
 use crate::{
-    drains::has_refuge,
+    drains::refuge,
     flows::{Flow, Flows},
+    line::Line,
     worker::Worker,
 };
 
@@ -31,8 +31,7 @@ pub(crate) struct Rebalances {
 #[derive(Debug)]
 struct Moving {
     run: Arc<Rebalance>,
-    /// For each endpoint its flows by when they were last seen to move bytes, the idlest first.
-    lines: BTreeMap<EndpointId, BinaryHeap<Reverse<(Timestamp, FlowId)>>>,
+    lines: BTreeMap<EndpointId, Line>,
     /// Looks so far: each begins with another endpoint, so that none takes all turns.
     looks: usize,
 }
@@ -42,11 +41,11 @@ impl Rebalances {
     pub(crate) fn follow(&self, run: Option<Arc<Rebalance>>, flows: &Flows) {
         self.is_active.set(run.is_some());
         *self.moving.borrow_mut() = run.map(|run| {
-            let mut lines: BTreeMap<EndpointId, BinaryHeap<_>> =
-                run.endpoints().map(|endpoint| (endpoint.id(), BinaryHeap::new())).collect();
+            let mut lines: BTreeMap<EndpointId, Line> =
+                run.endpoints().map(|endpoint| (endpoint.id(), Line::default())).collect();
             flows.each(None, |flow| {
                 if let Some(line) = endpoint_of(flow).and_then(|endpoint| lines.get_mut(&endpoint)) {
-                    line.push(Reverse((flow.active.get(), flow.id)));
+                    line.push(flow);
                 }
             });
             Moving { run, lines, looks: 0 }
@@ -66,11 +65,11 @@ impl Rebalances {
     }
 
     /// A flow that was told to go was not quiet after all.
-    pub(crate) fn decline(&self, flow: &Flow) {
+    pub(crate) fn decline(&self, flow: &Flow, now: Timestamp) {
         if let (Some(moving), Some(endpoint)) = (&mut *self.moving.borrow_mut(), endpoint_of(flow)) {
             moving.run.stays(endpoint);
             if let Some(line) = moving.lines.get_mut(&endpoint) {
-                line.push(Reverse((flow.active.get(), flow.id)));
+                line.step_aside(flow, now);
             }
         }
     }
@@ -79,7 +78,7 @@ impl Rebalances {
     pub(crate) fn tick(&self, worker: &Worker) {
         let mut moving = self.moving.borrow_mut();
         let Some(Moving { run, lines, looks }) = &mut *moving else { return };
-        if !has_refuge(&worker.snapshot.load(), run.service()) {
+        if refuge(&worker.snapshot.load(), run.service()).is_none() {
             return;
         }
         *looks = looks.wrapping_add(1);
@@ -96,37 +95,15 @@ impl Rebalances {
 }
 
 /// Tells an endpoint's idlest flows to go, as long as they may. The answer is the last claim's.
-fn tell(
-    endpoint: EndpointId,
-    line: &mut BinaryHeap<Reverse<(Timestamp, FlowId)>>,
-    run: &Rebalance,
-    flows: &Flows,
-    now: Timestamp,
-) -> Claim {
-    for _ in 0..LOOKS {
-        let Some(Reverse((seen, id))) = line.pop() else { break };
-        let Some(flow) = flows.find(id).filter(|flow| flow.is_pinned_to(endpoint)) else { continue };
-        let active = flow.active.get();
-        if active != seen {
-            line.push(Reverse((active, id)));
-            continue;
-        }
-        if now.since(active) < run.quiet() || flow.state.get() == FlowState::Connecting {
-            // The idlest is not idle enough, so nobody is.
-            line.push(Reverse((seen, id)));
-            break;
-        }
-        if flow.shed.get().is_some() {
-            // It goes already.
-            continue;
-        }
+fn tell(endpoint: EndpointId, line: &mut Line, run: &Rebalance, flows: &Flows, now: Timestamp) -> Claim {
+    let mut looks = LOOKS;
+    while let Some(flow) = line.next(endpoint, run.quiet(), flows, now, &mut looks) {
         match run.claim(endpoint, now) {
             Claim::Granted => {
-                flow.shed.set(Some(Party::Rebalance));
-                flow.order(|_| ());
+                flow.tell_to_go(Party::Rebalance);
             }
             refused => {
-                line.push(Reverse((seen, id)));
+                line.push(&flow);
                 return refused;
             }
         }

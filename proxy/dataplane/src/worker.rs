@@ -186,7 +186,7 @@ async fn run(options: WorkerOptions) {
             _ = shed_tick.tick(), if worker.sheds() => {
                 worker.drains.tick(&worker);
                 worker.rebalances.tick(&worker);
-                worker.lifetimes.tick(&worker, worker.all_counters.len());
+                worker.lifetimes.tick(&worker);
                 continue;
             }
         };
@@ -281,7 +281,7 @@ async fn carry_out(worker: &Rc<Worker>, listeners: &mut Listeners, command: Comm
             });
         }
         Command::PlanDrain { endpoint, service, plan } => {
-            worker.drains.plan(endpoint, service, plan, &worker.flows, worker.now());
+            worker.drains.plan(endpoint, service, plan, &worker.flows);
         }
         Command::Rebalance(run) => worker.rebalances.follow(run, &worker.flows),
         Command::Freeze { request, limit } => worker.freeze(request, limit).await,
@@ -347,7 +347,7 @@ impl Worker {
     }
 
     fn tick(&self) {
-        self.lifetimes.follow(&self.snapshot.load(), &self.flows, self.now());
+        self.lifetimes.follow(&self.snapshot.load(), &self.flows);
         self.order_those_due(&self.young, KEEPALIVE_AFTER, |flow| {
             flow.order(|orders| orders.keepalive = true);
             self.lifetimes.expect(flow);

@@ -8,6 +8,7 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::Mutex,
     thread,
+    time::Duration,
 };
 
 use rustix::process::Signal;
@@ -98,6 +99,15 @@ impl Proxy {
     pub fn connect_to(&self, endpoint: &Endpoint) -> (Connection, Connection) {
         let client = self.connect();
         (client, endpoint.accept())
+    }
+
+    /// A flow that holds bytes of the endpoint's, which its client does not take: it is never quiet.
+    #[track_caller]
+    pub fn held_up(&self, endpoint: &Endpoint) -> (Connection, Connection) {
+        let client = Connection::open_narrow(self.address("web"), 4096);
+        let mut served = endpoint.accept();
+        served.send_until_stuck(Duration::from_millis(500));
+        (client, served)
     }
 
     /// Opens so many flows at once and says which endpoint greeted how many of them.

@@ -19,6 +19,16 @@ const SLEEPS: [(&str, &str); 5] = [
     ("proxy/admin/src/serve/tests.rs", "on tokio's paused clock: a slow client, and no time passes"),
 ];
 
+/// Where the wall clock is read, each with what for. It may be set at any time, and then nobody's flow may pay for it.
+const WALL_CLOCK: [(&str, &str); 6] = [
+    ("proxy/control/src/clock.rs", "once, at the start, to show moments to people"),
+    ("proxy/control/src/drains.rs", "how old kept deadlines have become while no process ran"),
+    ("proxy/kubernetes/src/api.rs", "what this machine's clock says beside the API server's"),
+    ("proxy/kubernetes/src/pods.rs", "when a pod is killed, in the API server's words"),
+    ("proxy/kubernetes/src/source/slices.rs", "how long an event took to arrive, to be measured"),
+    ("proxy/kubernetes/src/leader.rs", "what a Lease says, for others to read"),
+];
+
 /// Nouns that say nothing, or that mean something else here (see the words in CONTRIBUTING.md).
 const NOUNS: [&str; 8] = ["cluster", "session", "pool", "manager", "helper", "util", "handler", "info"];
 
@@ -142,6 +152,31 @@ fn no_test_waits_for_time_to_pass() {
         "A sleep is too short on a busy machine and too long on every other. Wait for something that can be seen, with \
          a deadline (tests/src/support: `until`, `eventually`), or use tokio's paused clock. Where time itself is the \
          subject, add the file to SLEEPS in tests/src/tidy/sources.rs with the reason.",
+    );
+}
+
+/// D10: lifetimes, idle timers, deadlines and drains go by the monotonic clock, which nobody can set: the core is told the
+/// time, and whoever tells it reads no other clock.
+#[test]
+fn few_read_the_wall_clock() {
+    let reads = ["SystemTime::now", "Timestamp::now()", "Zoned::now", "ClockId::Realtime"];
+    let is_read = |line: &str| reads.iter().any(|call| line.contains(call));
+    let of_the_proxy = |path: &Path| path.starts_with("proxy") && !is_test(path);
+    let mut faults = Vec::new();
+    let mut used = Vec::new();
+    for (name, at, line) in lines().filter(|(name, _, line)| of_the_proxy(Path::new(name)) && is_read(line)) {
+        match WALL_CLOCK.iter().any(|(listed, _)| *listed == name) {
+            true => used.push(name),
+            false => faults.push(format!("{name}:{at}: {}", line.trim())),
+        }
+    }
+    let idle = WALL_CLOCK.iter().filter(|(listed, _)| !used.iter().any(|name| name == listed));
+    faults.extend(idle.map(|(listed, _)| format!("{listed} is on the list and does not read it")));
+    expect_none(
+        &faults,
+        "The wall clock can be set back or forth while flows live. Take a moment of the monotonic clock (`Instant`, or \
+         the `Timestamp` that the caller has). Where people or another machine are told the time, add the file to \
+         WALL_CLOCK in tests/src/tidy/sources.rs with what for.",
     );
 }
 

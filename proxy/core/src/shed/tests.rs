@@ -3,6 +3,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::{Rng, pace::Pace};
 
 fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(millis)
@@ -21,12 +22,11 @@ fn plan(deadline: u64, window: Option<u64>, max_per_second: u32) -> DrainPlan {
 /// What one worker with all the flows sheds, looking every `step` milliseconds: (millisecond, how many).
 fn shed(plan: DrainPlan, flows: u64, step: u64) -> (Vec<(u64, u64)>, u64) {
     let mut schedule = Schedule::new(plan);
-    let mut allowance = Allowance::new(at(1_000));
+    let pace = Pace::new(at(1_000));
     let (mut left, mut sheds, mut now) = (flows, Vec::new(), 1_000);
     while left > 0 && !schedule.is_over(at(now)) {
-        allowance.earn(plan.max_per_second, left, left, at(now));
-        let count = schedule.due(left, left, at(now)).min(allowance.allows());
-        (0..count).for_each(|_| allowance.spend());
+        let due = 0..schedule.due(left, left, at(now));
+        let count = due.take_while(|_| pace.take(plan.max_per_second, at(now))).count() as u64;
         left -= count;
         if count > 0 {
             sheds.push((now, count));
@@ -83,24 +83,53 @@ fn after_a_wait_the_rest_is_spread_over_the_rest_of_the_time() {
     let plan = plan(21_000, Some(20_000), 1_000);
     let mut schedule = Schedule::new(plan);
     assert_eq!(schedule.due(1_000, 1_000, at(1_000)), 0);
-    schedule.restart(plan);
+    schedule.resume(at(1_050), 1_000, at(11_000));
+    assert_eq!(schedule.plan(), &plan, "there is time enough");
     // Half the time went by without a shed; nothing is due at once.
     assert_eq!(schedule.due(1_000, 1_000, at(11_000)), 0);
     assert!((50..=60).contains(&schedule.due(1_000, 1_000, at(11_500))));
 }
 
+/// D9: those who waited past their deadline are shed at the cap, and not cut at once.
 #[test]
-fn a_worker_with_few_of_many_flows_still_sheds() {
-    let mut allowance = Allowance::new(at(0));
-    allowance.earn(10, 1, 1_000_000, at(1_000));
-    assert_eq!(allowance.allows(), 1);
+fn a_wait_past_the_deadline_puts_it_off() {
+    let after = |flows, cap, since, now| {
+        let mut schedule = Schedule::new(plan(21_000, None, cap));
+        schedule.resume(at(since), flows, at(now));
+        assert_eq!(schedule.plan().began, at(1_000));
+        (schedule.plan().deadline, schedule.due(flows, flows, at(now)))
+    };
+    assert_eq!(
+        after(1_500, 100, 1_000, 61_000),
+        (at(76_500), 1_500),
+        "what they take at the cap, and the lead"
+    );
+    assert_eq!(
+        after(4_000, 100, 1_000, 61_000),
+        (at(81_000), 4_000),
+        "no more than they had; the cap has to do"
+    );
+    assert_eq!(after(4, 100, 1_000, 61_000), (at(62_000), 0), "a second at least");
+    assert_eq!(after(4_000, 100, 20_000, 25_000).0, at(26_000), "no more than the wait took");
+    assert_eq!(after(4_000, 100, 20_500, 20_800).0, at(21_300), "also where it was over in time");
+    assert_eq!(after(4, 100, 1_000, 19_000), (at(21_000), 0), "not where there is time enough");
 }
 
 #[test]
-fn allowance_is_not_saved_up_for_a_burst() {
-    let mut allowance = Allowance::new(at(0));
-    allowance.earn(100, 5, 5, at(60_000));
-    assert_eq!(allowance.allows(), 20);
+fn a_deadline_that_was_put_off_stays_so_until_an_earlier_one_is_told() {
+    let told = plan(21_000, None, 100);
+    let mut schedule = Schedule::new(told);
+    schedule.resume(at(1_000), 4_000, at(61_000));
+    schedule.follow(DrainPlan { max_per_second: 200, ..told });
+    assert_eq!(schedule.plan(), &DrainPlan { deadline: at(81_000), max_per_second: 200, ..told });
+    schedule.resume(at(80_000), 4, at(90_000));
+    assert_eq!(schedule.plan().deadline, at(91_000), "once more");
+    schedule.follow(DrainPlan { deadline: at(20_000), ..told });
+    assert_eq!(schedule.plan().deadline, at(20_000));
+
+    let mut schedule = Schedule::new(told);
+    schedule.follow(DrainPlan { deadline: at(11_000), ..told });
+    assert_eq!(schedule.plan().deadline, at(11_000), "nothing was put off");
 }
 
 proptest! {
@@ -141,6 +170,49 @@ proptest! {
                 let slack = flows as f64 * 2.0 * step as f64 / span.as_millis() as f64 + 2.0;
                 prop_assert!((done as f64 - even).abs() <= slack, "{done} at {now}, even would be {even}");
             }
+        }
+    }
+
+    /// Workers share the cap: together they are no faster, none earlier or later, and where there is time nobody is left,
+    /// however the flows are spread over them and however long those who were told take to go.
+    #[test]
+    fn workers_together_keep_to_the_cap_and_are_done_by_the_deadline(
+        own in prop::collection::vec(0_u64..400, 1..9),
+        cap in prop_oneof![1_u32..20, 20_u32..1_000],
+        window in prop::option::of(1_000_u64..10_000),
+        spare in 0_u64..3_000,
+        going in 0_u64..2_000,
+        seed: u64,
+    ) {
+        let flows: u64 = own.iter().sum();
+        let needed = flows * 1_000 / u64::from(cap);
+        // Time enough, with the lead and a window that workers look at more than once.
+        let plan = plan(3_500 + needed + spare, window, cap);
+        let (pace, mut rng) = (Pace::default(), Rng::new(seed));
+        let mut workers: Vec<_> = own.iter().map(|own| (*own, Schedule::new(plan), rng.below(50) as u64)).collect();
+        // When each flow that was told to go is told, in the order of time.
+        let mut told: Vec<u64> = Vec::new();
+        for now in 1_000..plan.deadline.as_nanos() / 1_000_000 {
+            for (left, schedule, tick) in &mut workers {
+                if now % 50 != *tick {
+                    continue;
+                }
+                let gone = told.partition_point(|told| told + going <= now) as u64;
+                let due = schedule.due(*left, flows - gone, at(now));
+                for _ in 0..due {
+                    if !pace.take(cap, at(now)) {
+                        break;
+                    }
+                    *left -= 1;
+                    told.push(now);
+                }
+            }
+        }
+        prop_assert_eq!(told.len() as u64, flows, "with {:?}", plan);
+        prop_assert!(told.first().is_none_or(|first| at(*first) >= plan.begins(flows)));
+        for (first, from) in told.iter().enumerate() {
+            let within = told[first..].iter().take_while(|to| **to < from + 1_000).count() as u64;
+            prop_assert!(within <= u64::from(cap) * 12 / 10 + 1, "{within} in a second");
         }
     }
 }

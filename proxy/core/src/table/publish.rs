@@ -217,6 +217,7 @@ impl Service {
             v4: set(known.map(|known| &known.v4), &eligible.v4),
             v6: set(known.map(|known| &known.v6), &eligible.v6),
             affinity: self.affinity.clone(),
+            paces: Arc::clone(&self.paces),
         })))
     }
 

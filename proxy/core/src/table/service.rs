@@ -23,6 +23,7 @@ use crate::{
     endpoint::{Endpoint, EndpointIdentity},
     name::ServicePort,
     output::Notice,
+    pace::Paces,
     settings::ServiceSettings,
     snapshot::{ServiceId, ServiceSnapshot},
     time::Timestamp,
@@ -41,6 +42,7 @@ pub(super) struct Service {
     pub(super) present: BTreeMap<SocketAddr, Entry>,
     pub(super) gone: BTreeMap<EndpointIdentity, Entry>,
     pub(super) affinity: Option<Arc<AffinityTable>>,
+    pub(super) paces: Arc<Paces>,
     pub(super) published: Option<Arc<ServiceSnapshot>>,
     pub(super) told: Told,
 }
@@ -92,6 +94,7 @@ impl Service {
             present: BTreeMap::new(),
             gone: BTreeMap::new(),
             affinity: None,
+            paces: Arc::default(),
             published: None,
             told: Told::default(),
         }

@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    /// Somebody sets this machine's clock between two answers.
+    /// D10: somebody sets this machine's clock between two answers.
     #[test]
     fn a_step_of_this_machines_clock_is_not_followed() {
         let (clock, _) = clock();

@@ -57,7 +57,7 @@ pub use settings::{
     DrainDeadline, DrainSettings, Keepalive, LifetimeSettings, OnRemoval, Policy, RebalanceSettings,
     ServiceSettings, WhenNoneReady,
 };
-pub use shed::{DrainPlan, Schedule};
+pub use shed::{Demand, DrainPlan, Schedule};
 pub use slice::{Slice, SliceEndpoint, SlicePort};
 pub use snapshot::{ServiceId, ServiceSnapshot, Snapshot};
 pub use survey::{Survey, SurveyOf};

@@ -113,8 +113,8 @@ impl Schedule {
         *self = Self { plan: DrainPlan { deadline, ..plan }, start: None, told: plan.deadline };
     }
 
-    /// How many of `left` flows are due to be shed now; `of_service` counts the flows of all draining endpoints of the
-    /// service, over all workers, and decides with the cap when the window begins.
+    /// How many of `left` flows are due to be shed now; `of_service` counts those that are to be shed until this deadline
+    /// in the whole service, over all workers, and decides with the cap when the window begins.
     pub fn due(&mut self, left: u64, of_service: u64, now: Timestamp) -> u64 {
         if now < self.plan.begins(of_service) && self.start.is_none() {
             return 0;
@@ -136,6 +136,35 @@ impl Schedule {
     pub fn is_over(&self, now: Timestamp) -> bool {
         now >= self.plan.deadline
     }
+}
+
+/// How many turns the draining endpoints of a service want, each at its own pace until its own deadline.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Demand {
+    /// Flows whose deadline has had its turn in [`Demand::next`].
+    earlier: u64,
+    /// Flows in a nanosecond, of the others.
+    later: f64,
+}
+
+impl Demand {
+    /// Counts an endpoint in: so many flows until that deadline.
+    pub fn add(&mut self, flows: u64, deadline: Timestamp, now: Timestamp) {
+        self.later += rate(flows, deadline, now);
+    }
+
+    /// The endpoint with the next deadline, of those that were counted in: how many turns are wanted until then. Of those
+    /// with a later one only so many as will be due by then: with all of them the time would look too short, and the
+    /// flows of this one would go faster than evenly.
+    pub fn next(&mut self, flows: u64, deadline: Timestamp, now: Timestamp) -> u64 {
+        self.earlier += flows;
+        self.later = (self.later - rate(flows, deadline, now)).max(0.0);
+        self.earlier.saturating_add((self.later * nanos(deadline.since(now)) as f64) as u64)
+    }
+}
+
+fn rate(flows: u64, deadline: Timestamp, now: Timestamp) -> f64 {
+    flows as f64 / nanos(deadline.since(now)).max(1) as f64
 }
 
 fn nanos(time: Duration) -> u64 {

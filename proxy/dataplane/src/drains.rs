@@ -10,8 +10,8 @@
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 use tidegate_core::{
-    AdmissionMode, DrainPlan, Endpoint, Pace, Party, Schedule, ServiceId, ServiceSnapshot, Snapshot, Tier,
-    Timestamp,
+    AdmissionMode, Demand, DrainPlan, Endpoint, Pace, Party, Schedule, ServiceId, ServiceSnapshot, Snapshot,
+    Tier, Timestamp,
 };
 
 use crate::{
@@ -129,20 +129,19 @@ impl Drains {
         draining.retain(Draining::needs_a_plan);
         // Where there are fewer turns than flows that are due, who has least time comes first.
         draining.sort_by_key(|draining| draining.schedule.plan().deadline);
-        // Over all workers. Of those who were told to go only this worker's are known; the others count, which makes the
-        // time look shorter and never longer than it is.
-        let mut flows: BTreeMap<ServiceId, u64> = BTreeMap::new();
+        let mut demands: BTreeMap<ServiceId, Demand> = BTreeMap::new();
         for draining in &*draining {
-            let left = draining.endpoint.admission().flows().saturating_sub(draining.going);
-            *flows.entry(draining.service).or_default() += left;
+            let (flows, deadline) = draining.wanted();
+            demands.entry(draining.service).or_default().add(flows, deadline, now);
         }
         let mut late = Vec::new();
         for draining in &mut *draining {
+            let (flows, deadline) = draining.wanted();
+            let of_service = demands.entry(draining.service).or_default().next(flows, deadline, now);
             let Some(service) = refuge(&snapshot, draining.service) else {
                 draining.waits.get_or_insert_with(|| draining.schedule.waits_since(now));
                 continue;
             };
-            let of_service = flows.get(&draining.service).copied().unwrap_or_default();
             if let Some(since) = draining.waits.take() {
                 draining.schedule.resume(since, of_service, now);
                 draining.line_up(&worker.flows);
@@ -194,6 +193,13 @@ impl Draining {
             AdmissionMode::LastResort => true,
             AdmissionMode::Closed => admission.flows() > 0,
         }
+    }
+
+    /// How many flows are to be shed, over all workers, and until when. Of those who were told to go only this worker's
+    /// are known; the others count, which makes the time look shorter and never longer than it is.
+    fn wanted(&self) -> (u64, Timestamp) {
+        let flows = self.endpoint.admission().flows().saturating_sub(self.going);
+        (flows, self.schedule.plan().deadline)
     }
 
     /// Puts this worker's flows in line.

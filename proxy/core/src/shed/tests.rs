@@ -132,6 +132,19 @@ fn a_deadline_that_was_put_off_stays_so_until_an_earlier_one_is_told() {
     assert_eq!(schedule.plan().deadline, at(11_000), "nothing was put off");
 }
 
+#[test]
+fn who_has_time_until_later_does_not_hurry_others() {
+    let now = at(1_000);
+    let drains = [(100, at(11_000)), (50, at(11_000)), (8_000, at(101_000))];
+    let mut demand = Demand::default();
+    drains.iter().for_each(|(flows, deadline)| demand.add(*flows, *deadline, now));
+    let wanted = drains.map(|(flows, deadline)| demand.next(flows, deadline, now));
+    // Of the last one's, a tenth is due by the others' deadline.
+    assert!(wanted.iter().zip([950, 950, 8_150]).all(|(is, exact)| exact - is <= 1), "{wanted:?}");
+    let over = Demand::default().next(7, at(500), now);
+    assert_eq!(over, 7, "also where it has passed");
+}
+
 proptest! {
     /// Even, bounded, never early, never late, never more than there are.
     #[test]

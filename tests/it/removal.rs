@@ -70,3 +70,29 @@ fn flows_of_an_endpoint_that_terminated_first_are_kept() {
     until("it is gone", || proxy.endpoint(&endpoints[0]).is_some_and(|row| row.conditions.is_none()));
     flow.exchange(b"still here");
 }
+
+/// A17: an operator ends the flows of an endpoint that vanished and were kept; taken back, they go on.
+#[test]
+fn operator_drains_an_endpoint_that_vanished() {
+    let endpoints = Endpoint::greeting_group(2);
+    let drain = json!({"quiet": "20ms"});
+    let proxy = setup().web(json!({ "drain": drain })).ready([&endpoints[0]]).start();
+    let (mut flow, used) = proxy.connect_greeted();
+    proxy.write_slice(&Slice::ready("web-1", [&endpoints[1]]));
+    proxy.wait_for_eligible_to_be([&endpoints[1]]);
+    let ask = |words: &[&str]| {
+        let output = proxy.command(words);
+        assert!(output.status.success(), "{output:?}");
+    };
+    let (drain, address) = (|| proxy.endpoint(&endpoints[0]).unwrap().drain, used.to_string());
+    assert!(drain().is_none());
+    ask(&["drain", "default/web", &address, "--deadline", "1h"]);
+    assert!(drain().unwrap().deadline.is_some());
+    ask(&["undrain", "default/web", &address]);
+    assert!(drain().is_none());
+    flow.exchange(b"still here");
+    ask(&["drain", "default/web", &address, "--deadline", "3s"]);
+    flow.expect_end();
+    drop(flow);
+    until("it is counted as shed", || proxy.terminated("shed", "data") == 1);
+}

@@ -409,7 +409,7 @@ pub struct AuditRecord {
     pub ended: Option<String>,
     /// How long it took, or has taken so far, in milliseconds.
     pub took_ms: u64,
-    /// It took new flows again before its last flow had ended.
+    /// It was taken back before its last flow had ended.
     pub undone: bool,
     /// When what is left is cut; null where nothing is.
     pub deadline: Option<String>,

@@ -33,7 +33,7 @@ pub(crate) fn write(notice: &Notice) {
             endpoint = %record.endpoint.address(),
             id = %record.endpoint.id(),
             flows = record.flows_left,
-            "drain undone: new flows again"
+            "drain undone"
         ),
         Notice::Drained { record } => tracing::info!(
             service = %record.endpoint.service(),

@@ -84,7 +84,7 @@ pub enum Notice {
         /// Flows at that moment.
         flows: u64,
     },
-    /// An endpoint takes new flows again.
+    /// A drain was taken back: the endpoint takes new flows again or, where it has gone, its flows are let be.
     DrainUndone {
         /// What it came to.
         record: Box<DrainRecord>,

@@ -120,7 +120,7 @@ pub struct DrainRecord {
     pub began: Timestamp,
     /// When it was over.
     pub ended: Timestamp,
-    /// It takes new flows again; otherwise its last flow has ended.
+    /// It was taken back; otherwise its last flow has ended.
     pub undone: bool,
     /// When what is left is cut, where there was a deadline.
     pub deadline: Option<Timestamp>,

@@ -202,3 +202,28 @@ fn drains_and_their_records_move_on() {
     assert_eq!(record(0).unwrap().ended_by_client, count[0]);
     assert!(proxy.command(&["audit", "--expect", "zero-broken"]).status.success());
 }
+
+/// D2: the deadline of an endpoint that has gone, too, is the successor's to keep: it sheds what it was given.
+#[test]
+fn successor_sheds_by_the_deadline_of_an_endpoint_that_has_gone() {
+    let endpoints = Endpoint::greeting_group(2);
+    // Time enough for the handoff ahead of the window.
+    let drain = json!({"deadline": "10s", "window": "2s", "quiet": "20ms"});
+    let proxy = setup().web(json!({ "drain": drain })).ready([&endpoints[0]]).start();
+    let (mut flow, _) = proxy.connect_greeted();
+    let port = endpoints[0].address().port();
+    let slice = Slice::named("web-1").with_port(port).with(endpoints[1].in_slice().ready());
+    proxy.write_slice(&slice.clone().with(endpoints[0].in_slice().terminating()));
+    proxy.wait_for_eligible_to_be([&endpoints[1]]);
+    proxy.write_slice(&slice);
+    until("it is gone", || proxy.endpoint(&endpoints[0]).is_some_and(|row| row.conditions.is_none()));
+    let mut successor = Successor::start(&proxy, &[]);
+    successor.wait_until_it_has_taken_over();
+    flow.exchange(b"still here");
+    flow.expect_end();
+    drop(flow);
+    until("it is counted as shed", || proxy.terminated("shed", "data") == 1);
+    until("its drain is over", || audit(&proxy).iter().any(|record| record.ended.is_some()));
+    let record = &audit(&proxy)[0];
+    assert_eq!((record.flows_at_start, record.shed, record.cut), (1, 1, 0), "{record:?}");
+}

@@ -26,7 +26,8 @@ use crate::{
     time::Timestamp,
 };
 
-/// What a deadline that is over when it becomes known still leaves, so that those who are quiet get a FIN and not a reset.
+/// What a deadline that is over when it becomes known, or is at that very moment, still leaves: those who are quiet get a
+/// FIN and not a reset.
 const HASTE: Duration = Duration::from_secs(1);
 
 /// When the processes of terminating pods are killed, by the pod's uid.
@@ -59,7 +60,7 @@ impl Entry {
             let by_operator =
                 operator.and_then(|request| request.deadline.map(|time| request.at.after(time)));
             let asked = [by_settings, by_operator].into_iter().flatten().min();
-            let asked = asked.map(|asked| if asked < now { now.after(HASTE) } else { asked });
+            let asked = asked.map(|asked| if asked <= now { now.after(HASTE) } else { asked });
             drain.deadline = [drain.deadline, asked].into_iter().flatten().min();
             let DrainSettings { window, quiet, max_per_second, .. } = *settings;
             drain.deadline.map(|deadline| DrainPlan {

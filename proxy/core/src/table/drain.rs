@@ -1,7 +1,8 @@
 //! Drains: since when, why, how many flows are left, when the last one ended.
 //!
 //! A drain begins when an endpoint is terminating and not ready, when an operator or a gate asks, or when its node is going
-//! away. Not being ready alone is no drain: it may come back any moment and nobody waits for its flows to end.
+//! away. Not being ready alone is no drain: it may come back any moment and nobody waits for its flows to end. An endpoint
+//! that goes with flows takes its reasons with it; only what operators asked for can still begin and be taken back.
 
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 
@@ -19,7 +20,7 @@ use crate::{
 };
 
 impl Entry {
-    /// Begins, keeps or undoes the drain of an endpoint that is present, its admission being set already.
+    /// Judges the drain of an endpoint that is present, its admission being set already.
     pub(super) fn judge_drain(
         &mut self,
         operator: Option<&OperatorRequest>,
@@ -27,11 +28,27 @@ impl Entry {
         now: Timestamp,
     ) -> Vec<Notice> {
         let by_slice = self.facts.conditions.is_draining().then(|| self.slice_says_terminating());
-        let by_node = self.facts.node().filter(|_| self.leaves).map(|node| format!("node {node} is leaving"));
-        let by_operator = operator.map(|request| format!("operator {}", request.by));
+        let by_node = self.says_node_leaves();
         let by_gate = by_gate.then(|| String::from("gate"));
-        let reasons = [by_slice, by_node, by_operator, by_gate].into_iter().flatten();
-        let why = reasons.reduce(|a, b| format!("{a}, {b}"));
+        self.follow(together([by_slice, by_node, operator.map(words), by_gate]), now)
+    }
+
+    /// Judges the drain of an endpoint that has gone: what drained it when it went goes on, and operators may begin one
+    /// of flows that were kept, or take back what they began.
+    pub(super) fn judge_drain_of_gone(
+        &mut self,
+        operator: Option<&OperatorRequest>,
+        now: Timestamp,
+    ) -> Vec<Notice> {
+        if self.drain.is_none() && (operator.is_none() || self.endpoint.admission().flows() == 0) {
+            return Vec::new();
+        }
+        let lasting = self.drain.as_ref().and_then(|drain| drain.lasting.clone());
+        self.follow(together([lasting, operator.map(words)]), now)
+    }
+
+    /// Begins, keeps or undoes the drain, for these reasons or for none.
+    fn follow(&mut self, why: Option<String>, now: Timestamp) -> Vec<Notice> {
         match (why, self.drain.as_mut()) {
             (None, None) => Vec::new(),
             (None, Some(_)) => {
@@ -56,24 +73,34 @@ impl Entry {
         }
     }
 
-    /// Begins the drain of an endpoint that goes: it was terminating, though perhaps nobody saw it so until it went, or
-    /// its service wants the flows of any endpoint that goes drained.
+    /// Begins the drain of an endpoint that goes, where it has a reason of its own: it was terminating, though perhaps
+    /// nobody saw it so until it went; its node is leaving; or its service wants the flows of any endpoint that goes
+    /// drained. From here on that reason lasts.
     pub(super) fn drain_at_leaving(
         &mut self,
-        flows: u64,
         was_terminating: bool,
+        by_service: bool,
         now: Timestamp,
     ) -> Option<Notice> {
-        if flows == 0 || self.drain.is_some() {
+        if self.endpoint.admission().flows() == 0 {
             return None;
         }
-        let why = if was_terminating {
-            self.slice_says_terminating()
-        } else {
-            String::from("gone from all slices without having been terminating")
-        };
-        let flows = self.begin_drain(why.clone(), now);
-        Some(Notice::DrainBegan { endpoint: Arc::clone(&self.endpoint), why, flows })
+        let by_slice = was_terminating.then(|| self.slice_says_terminating());
+        let by_service = (by_service && !was_terminating)
+            .then(|| String::from("gone from all slices without having been terminating"));
+        let lasting = together([by_slice, self.says_node_leaves(), by_service]);
+        let mut notice = None;
+        if let Some(why) = &lasting
+            && self.drain.is_none()
+        {
+            let (endpoint, why) = (Arc::clone(&self.endpoint), why.clone());
+            let flows = self.begin_drain(why.clone(), now);
+            notice = Some(Notice::DrainBegan { endpoint, why, flows });
+        }
+        if let Some(drain) = &mut self.drain {
+            drain.lasting = lasting;
+        }
+        notice
     }
 
     /// Looks whether the drain is over. The count is exact: nobody can enter a closed admission.
@@ -115,6 +142,7 @@ impl Entry {
         self.drain = Some(Box::new(Drain {
             since: now,
             why,
+            lasting: None,
             flows_at_start,
             to_record: flows_at_start,
             tallied,
@@ -153,12 +181,26 @@ impl Entry {
             && self.drain.as_ref().is_none_or(|drain| drain.drained.is_some())
     }
 
+    fn says_node_leaves(&self) -> Option<String> {
+        self.facts.node().filter(|_| self.leaves).map(|node| format!("node {node} is leaving"))
+    }
+
     fn slice_says_terminating(&self) -> String {
         match self.facts.slice() {
             Some((slice, _)) => format!("slice {slice} says terminating"),
             None => String::from("terminating"),
         }
     }
+}
+
+/// An operator's request as a reason.
+pub(super) fn words(request: &OperatorRequest) -> String {
+    format!("operator {}", request.by)
+}
+
+/// All reasons in one; `None` for none.
+fn together<const N: usize>(reasons: [Option<String>; N]) -> Option<String> {
+    reasons.into_iter().flatten().reduce(|a, b| format!("{a}, {b}"))
 }
 
 impl Service {

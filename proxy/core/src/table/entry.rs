@@ -22,6 +22,8 @@ pub(super) struct Facts {
 pub(super) struct Drain {
     pub(super) since: Timestamp,
     pub(super) why: String,
+    /// Of an endpoint that has gone: why it goes on whatever operators ask.
+    pub(super) lasting: Option<String>,
     pub(super) flows_at_start: u64,
     /// The flows that the next record is about: those that there were when it began, or none where they are in a
     /// record already.
@@ -51,6 +53,7 @@ impl Drain {
         Self {
             since,
             why,
+            lasting: None,
             flows_at_start: flows,
             to_record: flows,
             tallied: Ends::default(),

@@ -4,6 +4,7 @@ use alloc::{boxed::Box, string::String, sync::Arc};
 
 use super::{
     Table,
+    drain::words,
     entry::{Before, Drain, Entry, Facts},
     service::Service,
     source::Source,
@@ -66,11 +67,15 @@ impl Table {
             None => {
                 let Some(entry) = service.gone.get_mut(identity) else { return };
                 // Nobody here has seen it go. Its flows are those that came; what has ended since is tallied.
-                entry.drain.get_or_insert_with(|| {
+                let drain = entry.drain.get_or_insert_with(|| {
                     let flows = entry.endpoint.admission().flows();
                     let to_record = flows + entry.endpoint.tally().read().total();
                     Box::new(Drain::of_another_process(so_far.began, so_far.why.clone(), to_record))
                 });
+                if drain.lasting.is_none() {
+                    let asked = self.operators.asked(&port.service, identity.address, None);
+                    drain.lasting = without(&so_far.why, asked.map(words));
+                }
                 entry
             }
         };
@@ -90,6 +95,15 @@ impl Table {
         entry.planned = None;
         self.touched.entry(port.clone()).or_default().choice = true;
     }
+}
+
+/// The reasons without this one.
+fn without(why: &str, reason: Option<String>) -> Option<String> {
+    let Some((before, after)) = reason.and_then(|reason| why.split_once(&*reason)) else {
+        return Some(why.into());
+    };
+    let rest = [before.trim_end_matches(", "), after.trim_start_matches(", ")];
+    rest.into_iter().filter(|part| !part.is_empty()).map(String::from).reduce(|a, b| a + ", " + &b)
 }
 
 /// What a drain has come to in another process.

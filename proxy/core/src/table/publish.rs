@@ -18,7 +18,6 @@ use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 
 use super::{
     Table,
-    deadline::PodDeadlines,
     eligible::{Eligible, Place, mode},
     entry::{AtClose, Entry},
     gate::Gates,
@@ -93,17 +92,28 @@ impl Table {
         self.outputs.extend(back);
         let mut notices = settled.notices;
         for left in settled.left {
-            let (gone, told) = service.file_away(left, &self.pod_deadlines, now);
+            let (gone, told) = service.file_away(left, now);
             self.outputs.extend(gone);
             notices.extend(told);
         }
         if settled.choice {
-            for entry in service.present.values_mut() {
+            let Service { settings, present, gone, slot, .. } = service;
+            let present = present.values_mut().map(|entry| (entry, true));
+            for (entry, is_present) in present.chain(gone.values_mut().map(|entry| (entry, false))) {
                 let operator = asked_to_drain(&self.operators, entry);
-                let by_gate = self.gates.drains(entry);
-                notices.extend(entry.judge_drain(operator, by_gate, now));
-                let (settings, pods) = (&service.settings.drain, &self.pod_deadlines);
-                self.outputs.extend(entry.plan_drain(settings, operator, pods, service.slot, now));
+                notices.extend(if is_present {
+                    let by_gate = self.gates.drains(entry);
+                    entry.judge_drain(operator, by_gate, now)
+                } else {
+                    entry.judge_drain_of_gone(operator, now)
+                });
+                self.outputs.extend(entry.plan_drain(
+                    &settings.drain,
+                    operator,
+                    &self.pod_deadlines,
+                    *slot,
+                    now,
+                ));
             }
         }
         if service.is_given_up() {
@@ -222,33 +232,29 @@ impl Service {
     }
 
     /// Keeps an endpoint that has left, if flows are left on it.
-    fn file_away(&mut self, left: Left, pods: &PodDeadlines, now: Timestamp) -> (Vec<Output>, Vec<Notice>) {
+    fn file_away(&mut self, left: Left, now: Timestamp) -> (Option<Output>, Vec<Notice>) {
         let Left { mut entry, was_terminating, by_reload } = left;
         let endpoint = Arc::clone(&entry.endpoint);
         // Closed already, so this can only fall, and zero is final.
         let flows = endpoint.admission().flows();
         let mut notices = Vec::new();
-        let drains = !by_reload && self.settings.on_removal == OnRemoval::Deadline;
-        if was_terminating || drains {
-            notices.extend(entry.drain_at_leaving(flows, was_terminating, now));
-        }
+        let by_service = !by_reload && self.settings.on_removal == OnRemoval::Deadline;
+        notices.extend(entry.drain_at_leaving(was_terminating, by_service, now));
         notices.extend(entry.check_drained(now));
         notices.push(Notice::EndpointRemoved { endpoint: Arc::clone(&endpoint), flows, was_terminating });
         if flows == 0 {
-            return (Vec::new(), notices);
+            return (None, notices);
         }
         entry.reported_gone = !by_reload;
         entry.facts.listed = entry.facts.listed.take().map(|listed| listed.alone());
-        let mut outputs: Vec<Output> =
-            entry.plan_drain(&self.settings.drain, None, pods, self.slot, now).into_iter().collect();
         self.gone.insert(endpoint.identity().clone(), entry);
-        outputs.extend((!by_reload).then(|| Output::EndpointGone {
+        let gone = (!by_reload).then(|| Output::EndpointGone {
             endpoint,
             was_terminating,
             on_removal: self.settings.on_removal,
             dead_peer_timeout: self.settings.dead_peer_timeout,
-        }));
-        (outputs, notices)
+        });
+        (gone, notices)
     }
 
     /// What operators have not been told of the service as a whole.

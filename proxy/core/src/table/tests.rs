@@ -5,6 +5,7 @@ mod deadlines;
 mod drains;
 mod flows;
 mod gates;
+mod gone;
 mod identity;
 mod operators;
 mod publishing;

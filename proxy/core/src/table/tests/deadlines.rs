@@ -5,20 +5,20 @@ use std::string::{String, ToString};
 use crate::{
     AdminState, DrainDeadline, DrainPlan, DrainSettings, EndpointSelector, Event, Output, ServiceName,
     ServiceSettings, SliceEndpoint, Timestamp,
-    sample::{LEAVING, READY, World, endpoint, slice, slice_name},
+    sample::{LEAVING, READY, World, endpoint, slice},
 };
 
-fn says(conditions: crate::Conditions) -> crate::Slice {
+pub(super) fn says(conditions: crate::Conditions) -> crate::Slice {
     slice("a", vec![endpoint("p1", "10.0.0.1", conditions), endpoint("p2", "10.0.0.2", READY)])
 }
 
-fn world(deadline: DrainDeadline) -> World {
+pub(super) fn world(deadline: DrainDeadline) -> World {
     let drain = DrainSettings { deadline, ..DrainSettings::default() };
     World::with(ServiceSettings { drain, ..ServiceSettings::default() }, vec![says(READY)])
 }
 
 /// What the workers were told, since the last call.
-fn plans(world: &mut World) -> Vec<Option<DrainPlan>> {
+pub(super) fn plans(world: &mut World) -> Vec<Option<DrainPlan>> {
     let plan = |output: Output| match output {
         Output::DrainPlanned { endpoint, plan, .. } => {
             assert_eq!(endpoint.address().ip().to_string(), "10.0.0.1");
@@ -29,19 +29,19 @@ fn plans(world: &mut World) -> Vec<Option<DrainPlan>> {
     core::mem::take(&mut world.outputs).into_iter().filter_map(plan).collect()
 }
 
-fn deadlines(world: &mut World) -> Vec<Option<Timestamp>> {
+pub(super) fn deadlines(world: &mut World) -> Vec<Option<Timestamp>> {
     plans(world).into_iter().map(|plan| plan.map(|plan| plan.deadline)).collect()
 }
 
-fn killed(at: Timestamp) -> Event {
+pub(super) fn killed(at: Timestamp) -> Event {
     Event::PodDeadline { namespace: "default".into(), uid: "p1".into(), killed: at }
 }
 
-fn seconds(count: u64) -> Duration {
+pub(super) fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-fn ask(world: &mut World, state: AdminState, deadline: Option<Duration>) {
+pub(super) fn ask(world: &mut World, state: AdminState, deadline: Option<Duration>) {
     let service = ServiceName::new("default", "web");
     let endpoints = EndpointSelector::Address { service, address: "10.0.0.1:80".parse().unwrap() };
     let (by, reason) = ("ann".into(), "".into());
@@ -244,15 +244,10 @@ fn an_endpoint_that_is_ready_again_has_no_plan_and_later_a_new_one() {
     assert_eq!(deadlines(&mut world), [Some(world.now.after(seconds(60)))]);
 }
 
-/// The endpoint leaves its slice while flows are left: the plan stays, and a reload's change of it still comes through.
+/// A drain that is to be over at once is so gently.
 #[test]
-fn the_plan_outlives_the_slice() {
-    let mut world = world(DrainDeadline::After(seconds(60)));
-    let flows: Vec<_> = (0..8).map(|_| world.admit().unwrap()).collect();
-    assert!(flows.iter().any(|flow| flow.endpoint().address().ip().to_string() == "10.0.0.1"));
-    world.apply(says(LEAVING));
-    plans(&mut world);
-    world.tell(Event::SliceDeleted(slice_name("a")));
-    let told = plans(&mut world);
-    assert!(!told.contains(&None), "{told:?}");
+fn a_deadline_of_no_time_at_all_leaves_a_second() {
+    let mut world = world(DrainDeadline::None);
+    ask(&mut world, AdminState::Drain, Some(seconds(0)));
+    assert_eq!(deadlines(&mut world), [Some(world.now.after(seconds(1)))]);
 }

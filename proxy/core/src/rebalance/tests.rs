@@ -106,9 +106,10 @@ fn a_claim_too_early_costs_nothing() {
 fn workers_together_stay_above_the_share() {
     let endpoint = endpoint(1);
     let rebalance = Arc::new(one(&endpoint, 500, 1_000, 1_000_000_000));
-    let workers = (0..4).map(|_| {
+    // All flows are there before the first worker looks.
+    let own: Vec<_> = (0..4).map(|_| enter(&endpoint, 250)).collect();
+    let workers = own.into_iter().map(|mut flows| {
         let (endpoint, rebalance) = (Arc::clone(&endpoint), Arc::clone(&rebalance));
-        let mut flows = enter(&endpoint, 250);
         thread::spawn(move || {
             for _ in 0..250 {
                 if rebalance.claim(endpoint.id(), at(2_000)) == Claim::Granted {

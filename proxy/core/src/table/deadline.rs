@@ -50,6 +50,9 @@ impl Entry {
         service: ServiceId,
         now: Timestamp,
     ) -> Option<Output> {
+        if self.drain.is_none() && self.planned.is_none() {
+            return None;
+        }
         let pod = pods.of(self);
         let plan = self.drain.as_mut().and_then(|drain| {
             let by_settings = match settings.deadline {

@@ -27,7 +27,11 @@ impl Entry {
         by_gate: bool,
         now: Timestamp,
     ) -> Vec<Notice> {
-        let by_slice = self.facts.conditions.is_draining().then(|| self.slice_says_terminating());
+        let is_draining = self.facts.conditions.is_draining();
+        if self.drain.is_none() && !is_draining && !self.leaves && operator.is_none() && !by_gate {
+            return Vec::new();
+        }
+        let by_slice = is_draining.then(|| self.slice_says_terminating());
         let by_node = self.says_node_leaves();
         let by_gate = by_gate.then(|| String::from("gate"));
         self.follow(together([by_slice, by_node, operator.map(words), by_gate]), now)

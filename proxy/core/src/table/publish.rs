@@ -98,22 +98,16 @@ impl Table {
         }
         if settled.choice {
             let Service { settings, present, gone, slot, .. } = service;
-            let present = present.values_mut().map(|entry| (entry, true));
-            for (entry, is_present) in present.chain(gone.values_mut().map(|entry| (entry, false))) {
+            let (drain, pods) = (&settings.drain, &self.pod_deadlines);
+            for entry in present.values_mut() {
                 let operator = asked_to_drain(&self.operators, entry);
-                notices.extend(if is_present {
-                    let by_gate = self.gates.drains(entry);
-                    entry.judge_drain(operator, by_gate, now)
-                } else {
-                    entry.judge_drain_of_gone(operator, now)
-                });
-                self.outputs.extend(entry.plan_drain(
-                    &settings.drain,
-                    operator,
-                    &self.pod_deadlines,
-                    *slot,
-                    now,
-                ));
+                notices.extend(entry.judge_drain(operator, self.gates.drains(entry), now));
+                self.outputs.extend(entry.plan_drain(drain, operator, pods, *slot, now));
+            }
+            for entry in gone.values_mut() {
+                let operator = asked_to_drain(&self.operators, entry);
+                notices.extend(entry.judge_drain_of_gone(operator, now));
+                self.outputs.extend(entry.plan_drain(drain, operator, pods, *slot, now));
             }
         }
         if service.is_given_up() {

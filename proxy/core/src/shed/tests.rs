@@ -60,6 +60,7 @@ fn a_deadline_in_the_past_is_over_at_once_and_everything_is_due() {
 fn where_the_cap_needs_more_time_the_window_begins_earlier() {
     // 8000 flows at 200 in a second take 40 s.
     assert_eq!(plan(61_000, Some(10_000), 200).begins(8_000), at(20_500));
+    assert_eq!(plan(61_000, Some(10_000), 1).begins(8_000), at(1_000), "with the drain at the earliest");
 }
 
 #[test]

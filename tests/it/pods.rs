@@ -59,6 +59,26 @@ impl Cluster {
         self.api.put(&slice(&self.endpoints, [false, true]));
     }
 
+    /// The slice, with a node for each pod.
+    fn on_nodes(&self, ready: [bool; 2]) -> Value {
+        let mut slice = slice(&self.endpoints, ready);
+        slice["endpoints"][0]["nodeName"] = json!("node-1");
+        slice["endpoints"][1]["nodeName"] = json!("node-2");
+        slice
+    }
+
+    /// Both pods are ready, and the first one's node goes away.
+    fn take_the_first_ones_node(&self) -> Instant {
+        self.api.put(&self.on_nodes([true, true]));
+        self.proxy.wait_for_eligible(2);
+        let taint = json!([{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]);
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}, "spec": {"taints": taint}});
+        let began = Instant::now();
+        self.api.put(&node);
+        until("it drains", || self.drain().is_some_and(|drain| drain.why == "node node-1 is leaving"));
+        began
+    }
+
     fn drain(&self) -> Option<api::Drain> {
         self.proxy.endpoint(&self.endpoints[0])?.drain
     }
@@ -222,6 +242,8 @@ fn a_right_that_is_missing_is_said_and_costs_nothing_else() {
     let trouble = cluster.trouble().expect("it stays");
     assert!(trouble.contains("needs `get` and `watch` on pods"), "{trouble}");
     cluster.proxy.wait_for_log("`drain.deadline: pod` needs `get` and `watch` on pods");
+    until("it is tried again", || cluster.api.calls_of(Verb::Watch, PODS).len() > 3);
+    assert_eq!(cluster.proxy.log().matches("pods' deadlines: ").count(), 1, "{}", cluster.proxy.log());
     cluster.expect_all_served();
     assert_eq!(cluster.deadline(), None);
     cluster.proxy.expect_all_on(&cluster.endpoints[1]);
@@ -346,21 +368,9 @@ fn a_clock_that_differs_is_said_and_does_not_matter() {
 #[test]
 fn a_node_that_goes_away_drains_with_a_deadline() {
     let mut cluster = Cluster::new(&json!({"deadline": "3s", "window": "1s", "quiet": "20ms"}), 4);
-    let on_nodes = |ready| {
-        let mut slice = slice(&cluster.endpoints, ready);
-        slice["endpoints"][0]["nodeName"] = json!("node-1");
-        slice["endpoints"][1]["nodeName"] = json!("node-2");
-        slice
-    };
-    cluster.api.put(&on_nodes([true, true]));
-    cluster.proxy.wait_for_eligible(2);
-    let taint = json!([{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]);
-    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}, "spec": {"taints": taint}});
-    let began = Instant::now();
-    cluster.api.put(&node);
+    let began = cluster.take_the_first_ones_node();
     cluster.wait_for_deadline();
-    assert_eq!(cluster.drain().expect("it stays").why, "node node-1 is leaving");
-    let mut rest = on_nodes([true, true]);
+    let mut rest = cluster.on_nodes([true, true]);
     rest["endpoints"].as_array_mut().expect("a list").remove(0);
     cluster.api.put(&rest);
     for flow in &mut cluster.flows {
@@ -368,5 +378,26 @@ fn a_node_that_goes_away_drains_with_a_deadline() {
     }
     let took = began.elapsed();
     assert!(took > Duration::from_secs(2) && took < Duration::from_millis(3_300), "{took:?}");
+    cluster.wait_until_shed(4);
+}
+
+/// A25: on a node that goes away a pod has no deadline of its own before it is deleted, and nobody reads it; from then on
+/// it has, and is followed.
+#[test]
+fn a_pod_of_a_node_that_goes_away_is_followed_once_it_is_deleted() {
+    let mut cluster = Cluster::new(&json!({"deadline": "pod", "window": "1s", "quiet": "20ms"}), 4);
+    cluster.take_the_first_ones_node();
+    cluster.proxy.expect_all_on(&cluster.endpoints[1]);
+    assert_eq!((cluster.reads(), cluster.deadline()), (0, None));
+    put_pod(&cluster.api, 0, "uid-0", Some(&time(600)));
+    cluster.api.put(&cluster.on_nodes([false, true]));
+    let first = cluster.wait_for_deadline();
+    cluster.api.wait_for_streams(PODS, 1);
+    cluster.expect_all_served();
+    put_pod(&cluster.api, 0, "uid-0", Some(&time(5)));
+    until("the deadline is earlier", || cluster.deadline().is_some_and(|deadline| deadline < first));
+    for flow in &mut cluster.flows {
+        flow.expect_end();
+    }
     cluster.wait_until_shed(4);
 }

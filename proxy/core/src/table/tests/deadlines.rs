@@ -91,6 +91,16 @@ fn a_deadline_that_is_known_early_waits_for_the_drain() {
     assert_eq!(deadlines(&mut world), [Some(kill.before(seconds(2)))]);
 }
 
+/// What was known of a pod that is gone is forgotten: a drain that begins later does not take it for its own.
+#[test]
+fn a_pod_that_is_gone_has_no_say_in_a_later_drain() {
+    let mut world = world(DrainDeadline::Pod);
+    world.tell(killed(world.now.after(seconds(30))));
+    world.tell(Event::PodGone { uid: "p1".into() });
+    world.apply(says(LEAVING));
+    assert!(plans(&mut world).is_empty());
+}
+
 /// A18: a second delete with less grace shortens the deadline; nothing ever makes it longer.
 #[test]
 fn a_deadline_only_moves_earlier() {
@@ -187,6 +197,34 @@ fn pods_that_are_not_terminating_or_have_no_flows_are_not_wanted() {
     world.apply(says(READY));
     let sets = wanted(&mut world);
     assert_eq!(sets, [vec!["default/p1 p1".to_string()], vec![]], "ready again");
+}
+
+/// A25: a pod of a node that goes away has no deadline while nobody has deleted it, and is not read; it is from the
+/// moment it is deleted on, whether its slice calls it ready or not, or has it no more.
+#[test]
+fn a_pod_of_a_leaving_node_is_wanted_once_it_is_deleted() {
+    let ready_and_terminating = crate::Conditions { terminating: true, ..READY };
+    for deleted in [Some(LEAVING), Some(ready_and_terminating), None] {
+        let on =
+            |conditions| SliceEndpoint { node: Some("n1".into()), ..endpoint("p1", "10.0.0.1", conditions) };
+        let with = |first: Option<crate::Conditions>| {
+            let second = endpoint("p2", "10.0.0.2", READY);
+            slice("a", first.map(on).into_iter().chain([second]).collect())
+        };
+        let drain = DrainSettings { deadline: DrainDeadline::Pod, ..DrainSettings::default() };
+        let settings = ServiceSettings { drain, ..ServiceSettings::default() };
+        let mut world = World::with(settings, vec![with(Some(READY))]);
+        let _flows: Vec<_> = (0..8).map(|_| world.admit().unwrap()).collect();
+        world.tell(Event::NodesLeaving(["n1".into()].into()));
+        assert_eq!(world.eligible(), ["10.0.0.2:80"]);
+        assert!(world.endpoint("10.0.0.1:80").drain.is_some());
+        assert!(wanted(&mut world).is_empty(), "nobody has deleted it");
+        world.apply(with(deleted));
+        assert_eq!(wanted(&mut world), [["default/p1 p1"]], "{deleted:?}");
+        let kill = world.now.after(seconds(30));
+        world.tell(killed(kill));
+        assert_eq!(deadlines(&mut world), [Some(kill.before(seconds(2)))], "{deleted:?}");
+    }
 }
 
 /// A25: a node that goes away drains its endpoints, and their deadline counts from then.

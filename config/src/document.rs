@@ -129,7 +129,8 @@ pub(crate) struct KubernetesBlock {
     pub(crate) kubeconfig: Option<Field<FilePath>>,
     /// A context of the kubeconfig. Default: its current one. `tidegate run --context` comes before it.
     pub(crate) context: Option<Field<Name>>,
-    /// The namespaces whose Services and slices are followed. Default: all.
+    /// The namespaces whose Services and slices are followed; the slices of `ownService` and of `peers.service` are
+    /// wherever they are. Default: all.
     pub(crate) namespaces: Option<Vec<Field<Namespace>>>,
     /// Services of type LoadBalancer with this loadBalancerClass get listeners; `none` for no Service. Default:
     /// tidegate.io/tidegate.

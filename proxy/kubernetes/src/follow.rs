@@ -2,7 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{api::Resource, meta::Key};
+use tidegate_core::ServiceName;
+
+use crate::{api::Resource, meta::Key, status::ErrorCause};
+
+/// The label that joins a slice to its Service.
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// Whoever is told what a watch finds has gone.
 #[derive(Debug)]
@@ -47,8 +52,46 @@ pub(crate) trait Follow {
     async fn deleted(&mut self, key: Key, arrived: Instant) -> Result<(), Gone>;
 
     /// A request failed, and it will be tried again.
-    async fn failed(&mut self) -> Result<(), Gone> {
+    async fn failed(&mut self, _: ErrorCause) -> Result<(), Gone> {
         Ok(())
+    }
+}
+
+/// Of which objects of a kind a watch is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All of them.
+    All,
+    /// Those of a namespace.
+    Namespace(String),
+    /// The slices of a Service.
+    Service(ServiceName),
+}
+
+impl Scope {
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::All => None,
+            Self::Namespace(namespace) => Some(namespace),
+            Self::Service(service) => Some(service.namespace()),
+        }
+    }
+
+    /// The labels by which the server chooses.
+    pub(crate) fn labels(&self) -> Option<String> {
+        match self {
+            Self::All | Self::Namespace(_) => None,
+            Self::Service(service) => Some(format!("{SERVICE_LABEL}={}", service.name())),
+        }
+    }
+
+    /// What is watched, for people.
+    pub(crate) fn describe(&self, resource: &str) -> String {
+        match self {
+            Self::All => resource.to_owned(),
+            Self::Namespace(namespace) => format!("{resource} in {namespace}"),
+            Self::Service(service) => format!("{resource} of {service}"),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use tidegate_core::{Event, Rng};
+use tidegate_core::{Event, Rng, ServiceName};
 use tokio::{
     runtime::{Builder, LocalOptions},
     sync::{mpsc, oneshot, watch},
@@ -27,7 +27,7 @@ use self::{nodes::NodeFollow, services::ServiceFollow, slices::SliceFollow};
 use crate::{
     access::{Access, AccessError},
     api::Api,
-    follow::Pace,
+    follow::{Pace, Scope},
     intern::Intern,
     plan::Problem,
     pods::{self, Interest},
@@ -44,6 +44,8 @@ pub struct Options {
     pub access: Access,
     /// The namespaces whose objects are followed; all where it is empty.
     pub namespaces: Vec<String>,
+    /// Services whose slices are followed also where their namespace is none of those: those of the instances.
+    pub own: Vec<ServiceName>,
     /// This node's name, for its zone.
     pub node: Option<Arc<str>>,
     /// The zone that the configuration gives; it comes before the node's label.
@@ -63,12 +65,20 @@ pub struct Options {
 }
 
 impl Options {
-    /// The namespaces, each by its own watch; `None` is all of them in one.
-    fn scopes(&self) -> Vec<Option<String>> {
+    /// The namespaces, each by its own watch, or all of them in one.
+    fn scopes(&self) -> Vec<Scope> {
         match self.namespaces.as_slice() {
-            [] => vec![None],
-            some => some.iter().cloned().map(Some).collect(),
+            [] => vec![Scope::All],
+            some => some.iter().cloned().map(Scope::Namespace).collect(),
         }
+    }
+
+    /// The Services whose slices are in none of the namespaces.
+    fn beside(&self) -> BTreeSet<&ServiceName> {
+        let is_beside = |service: &&ServiceName| {
+            !self.namespaces.is_empty() && !self.namespaces.iter().any(|it| it == service.namespace())
+        };
+        self.own.iter().filter(is_beside).collect()
     }
 }
 
@@ -177,7 +187,8 @@ pub(crate) fn follow_at(
     }
     let (stop, stopped) = oneshot::channel();
     let (zone_sender, zone) = watch::channel(options.zone.clone());
-    let view = SharedView::new(options.scopes().len(), false);
+    let scopes = options.scopes().len();
+    let view = SharedView::new(scopes, scopes + options.beside().len(), false);
     let (turn, own_turn) = watch::channel(if options.waits_to_write { Turn::Waits } else { Turn::Writes });
     let (resigned_sender, resigned) = watch::channel(options.writing.is_none());
     let shared = Shared {
@@ -250,16 +261,23 @@ async fn run(
         leaving: BTreeSet::new(),
         intern: Intern::default(),
     };
-    let watch = Watch::new(Arc::clone(&api), None, follow, pace, Arc::clone(&status), seed());
+    let watch = Watch::new(Arc::clone(&api), Scope::All, follow, pace, Arc::clone(&status), seed());
     watches.spawn_local(watch.run());
     if let Some(interest) = options.pods.clone() {
         let (api, events, status) = (Arc::clone(&api), events.clone(), Arc::clone(&status));
         watches.spawn_local(pods::follow(api, interest, events, pace, status, seed()));
     }
     let scopes = options.scopes();
-    let gather = Rc::new(slices::Gather::new(scopes.len(), events, known, Arc::clone(&status), view.clone()));
+    let beside: Vec<_> = options.beside().into_iter().cloned().map(Scope::Service).collect();
+    let count = scopes.len() + beside.len();
+    let gather = Rc::new(slices::Gather::new(count, events, known, Arc::clone(&status), view.clone()));
+    for scope in beside {
+        let follow = SliceFollow::new(Rc::clone(&gather), true);
+        let watch = Watch::new(Arc::clone(&api), scope, follow, pace, Arc::clone(&status), seed());
+        watches.spawn_local(watch.run());
+    }
     for scope in scopes {
-        let follow = SliceFollow::new(Rc::clone(&gather));
+        let follow = SliceFollow::new(Rc::clone(&gather), false);
         let watch = Watch::new(Arc::clone(&api), scope.clone(), follow, pace, Arc::clone(&status), seed());
         watches.spawn_local(watch.run());
         let follow = ServiceFollow::new(view.clone());

@@ -66,8 +66,8 @@ pub struct SharedView {
 }
 
 impl SharedView {
-    pub(crate) fn new(unlisted: usize, nodes_known: bool) -> Self {
-        let view = View { unlisted, unlisted_slices: unlisted, nodes_known, ..View::default() };
+    pub(crate) fn new(unlisted: usize, unlisted_slices: usize, nodes_known: bool) -> Self {
+        let view = View { unlisted, unlisted_slices, nodes_known, ..View::default() };
         let (changed, any) = (watch::Sender::new(0), watch::Sender::new(0));
         Self { view: Arc::new(Mutex::new(view)), changed, any }
     }

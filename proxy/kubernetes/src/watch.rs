@@ -23,7 +23,7 @@ use self::stop::{Stop, built};
 use crate::{
     api::{Api, Deed, Failure, refusal},
     backoff::{Backoff, fraction},
-    follow::{Follow, Gone, Listing, Pace, Read},
+    follow::{Follow, Gone, Listing, Pace, Read, Scope},
     intern::Intern,
     lines::{Line, Lines},
     meta::{Bare, Key, Page, Status, WatchLine, number},
@@ -43,7 +43,7 @@ const WATCH_SECONDS_MORE: usize = 90;
 /// One watch.
 pub(crate) struct Watch<F> {
     pub(crate) api: Arc<Api>,
-    pub(crate) namespace: Option<String>,
+    pub(crate) scope: Scope,
     pub(crate) follow: F,
     pub(crate) pace: Pace,
     pub(crate) status: Arc<SourceStatus>,
@@ -60,20 +60,16 @@ pub(crate) struct Watch<F> {
 impl<F: Follow> Watch<F> {
     pub(crate) fn new(
         api: Arc<Api>,
-        namespace: Option<String>,
+        scope: Scope,
         follow: F,
         pace: Pace,
         status: Arc<SourceStatus>,
         rng: Rng,
     ) -> Self {
-        let resource = F::RESOURCE.plural;
-        let place = status.add(match &namespace {
-            Some(namespace) => format!("{resource} in {namespace}"),
-            None => resource.to_owned(),
-        });
+        let place = status.add(scope.describe(F::RESOURCE.plural));
         Self {
             api,
-            namespace,
+            scope,
             follow,
             pace,
             status,
@@ -154,13 +150,13 @@ impl<F: Follow> Watch<F> {
             let stays = "what is known stays in force, and it is tried again";
             tracing::warn!(resource, cause = cause.word(), ?wait, "{message}; {stays}");
         }
-        self.follow.failed().await?;
+        self.follow.failed(*cause).await?;
         sleep(wait).await;
         Ok(())
     }
 
     fn request(&self) -> kube::core::Request {
-        kube::core::Request::new(F::RESOURCE.path(self.namespace.as_deref()))
+        kube::core::Request::new(F::RESOURCE.path(self.scope.namespace()))
     }
 
     /// Lists everything and tells it whole. Answers with the version to watch from.
@@ -173,7 +169,12 @@ impl<F: Follow> Watch<F> {
         let version = loop {
             let limit = if self.whole { None } else { Some(self.pace.page) };
             // No version is asked for: the server answers with the most recent state, not with what it has at hand.
-            let params = ListParams { limit, continue_token: next.take(), ..ListParams::default() };
+            let params = ListParams {
+                limit,
+                continue_token: next.take(),
+                label_selector: self.scope.labels(),
+                ..ListParams::default()
+            };
             let request = built(self.request().list(&params))?;
             let bytes = match self.page(request).await {
                 Err(failure) if failure.cause == ErrorCause::Expired => {
@@ -283,7 +284,12 @@ impl<F: Follow> Watch<F> {
     async fn watch_from(&mut self, version: &mut String) -> Result<(), Stop> {
         let more = self.rng.below(WATCH_SECONDS_MORE);
         let seconds = WATCH_SECONDS + u32::try_from(more).unwrap_or_default();
-        let params = WatchParams { bookmarks: true, timeout: Some(seconds), ..WatchParams::default() };
+        let params = WatchParams {
+            bookmarks: true,
+            timeout: Some(seconds),
+            label_selector: self.scope.labels(),
+            ..WatchParams::default()
+        };
         let request = built(self.request().watch(&params, version))?;
         let response = self.api.send(request, Self::deed("watch")).await.map_err(Stop::of)?;
         self.contact(Instant::now());

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tidegate_admin::{ServiceProblem, SourceReport, TriggerDelay, WatchReport, WriterReport};
-use tidegate_config::{Configuration, Kubernetes};
+use tidegate_config::{Configuration, Kubernetes, PeerMembers};
 use tidegate_core::{Event, ServiceName};
 use tidegate_files::DirectoryState;
 use tidegate_kubernetes::{Access, ErrorCause, Interest, Options, Problem, WatchState, Writing};
@@ -50,6 +50,11 @@ impl Source {
             }
             Some(tidegate_config::Source::Kubernetes(kubernetes)) => {
                 let writing = writing(kubernetes, overrides);
+                let peers = configuration.peers.as_ref().and_then(|peers| match &peers.members {
+                    PeerMembers::Service(service) => Some(service),
+                    PeerMembers::Own | PeerMembers::Addresses(_) => None,
+                });
+                let own = writing.iter().map(|writing| &writing.own).chain(peers).cloned().collect();
                 let Kubernetes { kubeconfig, context, namespaces, early_drain, .. } = kubernetes.clone();
                 let options = Options {
                     pods: Some(interest),
@@ -59,6 +64,7 @@ impl Source {
                     early_drain,
                     access: Access { kubeconfig, context },
                     namespaces,
+                    own,
                     node: configuration.node.name.clone(),
                     zone: configuration.node.zone.clone(),
                     seed,

@@ -1,9 +1,11 @@
 //! Some namespaces instead of all: each has a list and a watch of its own, and none speaks for another.
 
+use std::{fs, net::SocketAddr};
+
 use serde_json::json;
 use tidegate_tests::{
-    apiserver::{ApiServer, Call, Calls, ENDPOINT_SLICES, Fault, Verb},
-    support::{Connection, Endpoint, Proxy, Slice, until},
+    apiserver::{ApiServer, Call, Calls, ENDPOINT_SLICES, Fault, SERVICES, Verb},
+    support::{Connection, Endpoint, Gate, Proxy, Slice, until, unused_address},
 };
 
 use super::{Clients, following, lists, put, remove};
@@ -32,6 +34,57 @@ fn expect_edge_on(proxy: &Proxy, endpoint: &Endpoint) {
 
 fn is_of(namespace: &str, call: &Call) -> bool {
     call.target.as_ref().is_some_and(|target| target.namespace.as_deref() == Some(namespace))
+}
+
+/// Where the instances are.
+const SYSTEM: &str = "tidegate-system";
+
+/// The instances find each other in a namespace that is not among those that are followed; of that, nothing else is read.
+#[test]
+fn instances_find_each_other_in_a_namespace_of_their_own() {
+    let endpoint = Endpoint::greeting();
+    let api = ApiServer::start();
+    let ready = |name: &str, address: SocketAddr| {
+        let mut slice = Slice::named(name).of_service("tidegate").json();
+        slice["metadata"]["namespace"] = json!(SYSTEM);
+        slice["ports"] = json!([{"name": "gate", "protocol": "TCP", "port": address.port()}]);
+        slice["endpoints"] = json!([{"addresses": [address.ip()], "conditions": {"ready": true}}]);
+        slice
+    };
+    let pod = |terminating: bool| {
+        let pod = endpoint.in_slice().pod("web-0", "uid-web-0");
+        let pod = if terminating { pod.terminating() } else { pod.ready() };
+        Slice::named("web-1").with_port(endpoint.address().port()).with(pod)
+    };
+    put(&api, &pod(false));
+    let gates = [unused_address(), unused_address()];
+    let proxies = gates.map(|gate| {
+        api.put(&ready(&format!("tidegate-{}", gate.port()), gate));
+        let setup = following(&api);
+        let kubeconfig = api.write_kubeconfig(setup.directory());
+        fs::write(setup.directory().join("token"), "the instances' own token").expect("written");
+        let setup = setup.config(|config| {
+            config
+                .set("source", json!({"kubernetes": {"kubeconfig": kubeconfig, "namespaces": ["default"]}}));
+            config.set("gate", json!({"address": gate.to_string()}));
+            config.set("peers", json!({"tokenFile": "../token"}));
+        });
+        setup.environment("POD_NAMESPACE", SYSTEM).start()
+    });
+    let flow = proxies[1].connect_greeted().0;
+    put(&api, &pod(true));
+    let mut gated = Gate(gates[0]).follow("uid-web-0");
+    gated.until(|it| it.phase == "drained" && it.flows == 1);
+    drop(flow);
+    let answer = gated.answer();
+    assert_eq!((&*answer.outcome, answer.instances.len()), ("drained", 2), "{answer:?}");
+    let of_system = |call: &&Call| is_of(SYSTEM, call);
+    let calls = api.calls();
+    assert!(calls.iter().any(|call| of_system(&call)));
+    for call in calls.iter().filter(of_system).filter(|call| call.is(Verb::List, ENDPOINT_SLICES)) {
+        assert_eq!(call.parameter("labelSelector"), "kubernetes.io/service-name=tidegate", "{call:?}");
+    }
+    assert!(calls.iter().filter(of_system).all(|call| !call.is(Verb::List, SERVICES)), "{calls:?}");
 }
 
 /// B5: both lists are waited for, and nobody asks for all namespaces.

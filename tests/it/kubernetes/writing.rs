@@ -101,6 +101,25 @@ fn status_names_the_nodes_and_is_written_when_it_changes() {
     until("it is written again", || ingress(&api, "web") == at(&["192.0.2.1"]));
 }
 
+/// The nodes are known although the instances' namespace is none of those that are followed.
+#[test]
+fn status_is_written_where_the_instances_are_in_another_namespace() {
+    let endpoint = Endpoint::greeting();
+    let api = control_plane(&endpoint);
+    let at_port = own_address(PORT);
+    let setup = serving(&api, at_port);
+    let kubeconfig = api.write_kubeconfig(setup.directory());
+    let source = json!({"kubeconfig": kubeconfig, "addresses": [at_port.ip()], "namespaces": ["default"]});
+    let _proxy = setup
+        .config(|config| config.set("source", json!({ "kubernetes": source })))
+        .environment("POD_NAMESPACE", SYSTEM)
+        .environment("POD_NAME", "tidegate-a")
+        .start();
+    until("the status is written", || ingress(&api, "web") == at(&["192.0.2.1", "192.0.2.2"]));
+    let missing = Rights::of_the_deployment().missing(&api.calls());
+    assert!(missing.is_empty(), "deploy/kubernetes/rbac.yaml does not grant:\n{missing:#?}");
+}
+
 /// Two Services want one port: the older keeps it, the other's status has an error for the port and it is told in an
 /// Event; a third port of it is served. When the older one goes, the other takes over and the error is gone.
 #[test]

@@ -11,6 +11,7 @@ use crate::{
     intern::Intern,
     meta::Key,
     node::{self, Node},
+    status::ErrorCause,
     view::SharedView,
 };
 
@@ -106,7 +107,7 @@ impl Follow for NodeFollow {
     }
 
     /// Nobody waits for nodes that may never be known: without them hints are ignored.
-    async fn failed(&mut self) -> Result<(), Gone> {
+    async fn failed(&mut self, _: ErrorCause) -> Result<(), Gone> {
         self.note_known();
         Ok(())
     }

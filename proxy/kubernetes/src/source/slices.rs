@@ -17,7 +17,7 @@ use crate::{
     intern::Intern,
     meta::Key,
     slice::{self, Trimmed},
-    status::SourceStatus,
+    status::{ErrorCause, SourceStatus},
     view::SharedView,
 };
 
@@ -96,13 +96,15 @@ impl Gather {
 pub(super) struct SliceFollow {
     gather: Rc<Gather>,
     intern: Intern,
-    /// It has listed at least once.
-    listed: bool,
+    /// The first complete list waits for it.
+    is_awaited: bool,
+    /// Its slices are no endpoints that flows go to: where they may not be read, nobody waits for them.
+    is_beside: bool,
 }
 
 impl SliceFollow {
-    pub(super) fn new(gather: Rc<Gather>) -> Self {
-        Self { gather, intern: Intern::default(), listed: false }
+    pub(super) fn new(gather: Rc<Gather>, is_beside: bool) -> Self {
+        Self { gather, intern: Intern::default(), is_awaited: true, is_beside }
     }
 
     fn note_trigger(&self, trigger: Option<&str>) {
@@ -134,7 +136,7 @@ impl Follow for SliceFollow {
 
     async fn listed(&mut self, listing: Listing<Slice>, arrived: Instant) -> Result<(), Gone> {
         let Listing { objects, lacking, keeps } = listing;
-        let is_first = !std::mem::replace(&mut self.listed, true);
+        let is_first = std::mem::take(&mut self.is_awaited);
         self.gather.view.change_rest(|view| {
             for key in &lacking {
                 view.slices.remove(key);
@@ -187,6 +189,22 @@ impl Follow for SliceFollow {
             return Ok(());
         }
         self.gather.send(Event::SliceDeleted(name(key)), arrived).await
+    }
+
+    async fn failed(&mut self, cause: ErrorCause) -> Result<(), Gone> {
+        if !self.is_beside || cause != ErrorCause::Forbidden || !std::mem::take(&mut self.is_awaited) {
+            return Ok(());
+        }
+        self.gather.view.change_rest(|view| {
+            view.unlisted_slices -= 1;
+            true
+        });
+        let mut is_last = false;
+        self.gather.waiting(|waiting| {
+            waiting.left -= 1;
+            is_last = waiting.left == 0;
+        });
+        if is_last { self.gather.tell_all(Instant::now()).await } else { Ok(()) }
     }
 }
 

@@ -25,6 +25,71 @@ async fn several_namespaces_are_told_when_all_are_listed() {
     assert_eq!(rig.together().await, ["+c 15", "-a"]);
 }
 
+/// A follower of one namespace, and of the instances' own Service in another; what it asks of both, that one first.
+async fn beside(pace: Pace) -> (Rig, [crate::rig::Exchange; 2]) {
+    let own = ServiceName::new("system", "tidegate");
+    // One that is followed anyway is not followed twice.
+    let own = vec![own.clone(), own, ServiceName::new("one", "tidegate")];
+    let options = Options { namespaces: vec!["one".to_owned()], own, ..Options::default() };
+    let rig = Rig::start(options, pace).await;
+    let mut lists = [rig.expect("list").await, rig.expect("list").await];
+    lists.sort_by_key(|list| list.target.contains("/namespaces/one/"));
+    assert!(lists[0].target.contains("/namespaces/system/"), "{}", lists[0].target);
+    let selects = "labelSelector=kubernetes.io%2Fservice-name%3Dtidegate";
+    assert!(lists[0].target.contains(selects) && !lists[1].target.contains(selects), "{}", lists[0].target);
+    (rig, lists)
+}
+
+fn of_the_instances(version: u64) -> String {
+    let slice = slice("tidegate-1", version).replace("\"default\"", "\"system\"");
+    slice.replacen("\"name\"", "\"labels\":{\"kubernetes.io/service-name\":\"tidegate\"},\"name\"", 1)
+}
+
+/// The instances' own Service is followed in its namespace, and no other of that.
+#[tokio::test]
+async fn the_instances_service_is_followed_wherever_it_is() {
+    let (mut rig, [own, one]) = beside(pace()).await;
+    one.items(10, None, &[]).await;
+    let _one = rig.expect("watch /namespaces/one/").await;
+    rig.nothing_told();
+    own.items(11, None, &[of_the_instances(3)]).await;
+    assert_eq!(rig.listed().await, ["system/tidegate-1"]);
+    let mut watch = rig.expect("watch /namespaces/system/ labelSelector").await.stream().await;
+    watch.chunk(&format!("{}\n", line("MODIFIED", &of_the_instances(12)))).await;
+    assert_eq!(rig.change().await, "+tidegate-1 12");
+}
+
+/// Without the right to follow it nobody waits for it, and it is said; when it can be read, it is.
+#[tokio::test]
+async fn the_instances_service_holds_nobody_up() {
+    let (mut rig, [own, one]) = beside(pace()).await;
+    one.items(10, None, &[]).await;
+    let _one = rig.expect("watch /namespaces/one/").await;
+    own.refuse(500, "not yet").await;
+    let own = rig.expect("list /namespaces/system/").await;
+    rig.nothing_told();
+    own.refuse(403, "endpointslices is forbidden").await;
+    assert_eq!(rig.listed().await, Vec::<String>::new());
+    let own = rig.expect("list /namespaces/system/").await;
+    let report = rig.follower.status().report();
+    let watch = report.watches.iter().find(|watch| watch.resource == "endpointslices of system/tidegate");
+    let WatchState::Failing(why) = &watch.expect("it is watched").state else { panic!("it fails") };
+    assert!(why.contains("give the verb `list` on `endpointslices`"), "{why}");
+    own.items(11, None, &[of_the_instances(3)]).await;
+    assert_eq!(rig.together().await, ["+tidegate-1 3"]);
+}
+
+/// That it may not be read may be what is heard last.
+#[tokio::test]
+async fn a_right_that_is_missing_for_the_instances_service_completes_the_list() {
+    let (mut rig, [own, one]) = beside(pace()).await;
+    own.refuse(403, "endpointslices is forbidden").await;
+    let _own = rig.expect("list /namespaces/system/").await;
+    rig.nothing_told();
+    one.items(10, None, &[]).await;
+    assert_eq!(rig.listed().await, Vec::<String>::new());
+}
+
 /// A follower that knows its node, and has asked for slices and got them; and what it asks of Nodes.
 async fn on_a_node() -> (Rig, crate::rig::Exchange) {
     let options = Options { node: Some("here".into()), ..Options::default() };
@@ -121,7 +186,7 @@ async fn the_leader_writes_status_and_events() {
         class: "tidegate.io/tidegate".into(),
         namespace: "system".to_owned(),
         identity: "me".to_owned(),
-        own: tidegate_core::ServiceName::new("system", "tidegate"),
+        own: ServiceName::new("system", "tidegate"),
     };
     let options = Options { node: Some("here".into()), writing: Some(writing), ..Options::default() };
     let rig = Rig::start_with(options, pace(), &["/"]).await;
@@ -134,7 +199,7 @@ async fn the_leader_writes_status_and_events() {
     let node = "{\"metadata\":{\"name\":\"here\",\"resourceVersion\":\"3\"},\"status\":{\"conditions\":[\
         {\"type\":\"Ready\",\"status\":\"True\"}],\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"10.0.0.1\"}]}}";
     let problem = Problem {
-        service: tidegate_core::ServiceName::new("default", "web"),
+        service: ServiceName::new("default", "web"),
         port: Some(80),
         reason: "CannotListen",
         message: "somebody has it".to_owned(),

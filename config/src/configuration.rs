@@ -75,6 +75,8 @@ pub struct Kubernetes {
     pub own_service: Option<ServiceName>,
     /// Endpoints of nodes that are going away take no new flows.
     pub early_drain: bool,
+    /// Events on pods tell when a drain began and what it came to.
+    pub pod_events: bool,
 }
 
 /// The class of load balancer where the file names none.
@@ -90,6 +92,7 @@ impl Default for Kubernetes {
             addresses: Vec::new(),
             own_service: None,
             early_drain: true,
+            pod_events: true,
         }
     }
 }

@@ -144,6 +144,9 @@ pub(crate) struct KubernetesBlock {
     /// Whether endpoints of a node that shuts down, is deleted or scaled down take no new flows although their slices
     /// still say ready. Default: true.
     pub(crate) early_drain: Option<Field<bool>>,
+    /// Whether an Event on the pod tells when a drain began with flows on this instance, and what it came to. Written where
+    /// POD_NAME is in the environment. Default: true.
+    pub(crate) pod_events: Option<Field<bool>>,
 }
 
 /// An address that clients connect to, and where their flows go.

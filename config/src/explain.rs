@@ -197,6 +197,7 @@ pub(crate) fn kubernetes_text(kubernetes: &Kubernetes) -> String {
         addresses,
         own_service,
         early_drain,
+        pod_events,
     } = kubernetes;
     let mut fields = Vec::new();
     fields.extend(kubeconfig.as_deref().map(|path| format!("kubeconfig: {}", path_text(path))));
@@ -212,6 +213,7 @@ pub(crate) fn kubernetes_text(kubernetes: &Kubernetes) -> String {
     }
     fields.extend(own_service.as_ref().map(|service| format!("ownService: {service}")));
     fields.push(format!("earlyDrain: {early_drain}"));
+    fields.push(format!("podEvents: {pod_events}"));
     format!("{{{}}}", fields.join(", "))
 }
 

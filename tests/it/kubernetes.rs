@@ -2,13 +2,14 @@
 //!
 //! The API server is the double of `tidegate_tests::apiserver`. One topic per file: [`start`], [`outage`] and
 //! [`recovery`] for what goes wrong with the server, [`objects`] for what goes wrong with what it says, [`recorded`] for
-//! what a real one said, [`services`] and [`writing`] for Services of the class, [`handoff`] for a successor of such a
-//! proxy. [`rehearsal`] runs the group `cluster`.
+//! what a real one said, [`services`] and [`writing`] for Services of the class, [`pod_events`] for Events on pods,
+//! [`handoff`] for a successor of such a proxy. [`rehearsal`] runs the group `cluster`.
 
 mod handoff;
 mod namespaces;
 mod objects;
 mod outage;
+mod pod_events;
 mod recorded;
 mod recovery;
 mod rehearsal;

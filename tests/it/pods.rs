@@ -137,7 +137,7 @@ fn put_pod(api: &ApiServer, number: usize, uid: &str, killed: Option<&str>) {
 }
 
 /// Both pods: each is ready, or not; the first one terminates where it is not.
-fn slice(endpoints: &[Endpoint], ready: [bool; 2]) -> Value {
+pub(crate) fn slice(endpoints: &[Endpoint], ready: [bool; 2]) -> Value {
     let [first, second] = [0, 1].map(|number: usize| {
         endpoints[number].in_slice().pod(&format!("web-{number}"), &format!("uid-{number}"))
     });

@@ -97,7 +97,7 @@ fn another_api_server_needs_a_restart() {
     }));
     let refused: Vec<_> = plan(&old, &new).needs_restart.into_iter().map(|it| (it.field, it.to)).collect();
     let expected = "{kubeconfig: /etc/kube/config, context: other, namespaces: [default, edge], \
-                    loadBalancerClass: tidegate.io/tidegate, earlyDrain: true}";
+                    loadBalancerClass: tidegate.io/tidegate, earlyDrain: true, podEvents: true}";
     assert_eq!(
         refused,
         [("source.endpointSliceDirectory", "none".to_owned()), ("source.kubernetes", expected.to_owned())]

@@ -83,6 +83,9 @@ impl Check<'_> {
             early_drain: self
                 .value(&block.early_drain, format!("{at}.earlyDrain"))
                 .unwrap_or(defaults.early_drain),
+            pod_events: self
+                .value(&block.pod_events, format!("{at}.podEvents"))
+                .unwrap_or(defaults.pod_events),
         }
     }
 }

@@ -10,7 +10,7 @@ mod plan;
 use serde::{Deserialize, Serialize};
 
 pub use drains::{DrainCause, DrainProgress, Drains, EndsBetween};
-pub use kubernetes::{HealthOf, ServiceHealth, ServiceProblem, Writer};
+pub use kubernetes::{HealthOf, PodEvents, ServiceHealth, ServiceProblem, Writer};
 pub use plan::{EndpointPlan, LoadAfter, Plan, ServicePlan};
 
 /// `GET /v1/status`: the process as a whole.
@@ -95,6 +95,9 @@ pub struct Source {
     /// What writes the status of Services; absent where nothing does.
     #[serde(default)]
     pub writer: Option<Writer>,
+    /// What writes Events on pods; absent where nothing does.
+    #[serde(default)]
+    pub pod_events: Option<PodEvents>,
 }
 
 /// A watch on an API server.

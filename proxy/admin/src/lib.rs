@@ -38,4 +38,6 @@ pub use drains::Sampler;
 pub use listener::{AdminListener, ListenError};
 pub use peers::{All, InstanceAnswer, Members, PeerOptions, Peers, PeersError, TlsFiles};
 pub use serve::{serve, serve_until};
-pub use state::{AdminState, ServiceProblem, SourceReport, TriggerDelay, WatchReport, WriterReport};
+pub use state::{
+    AdminState, PodEventsReport, ServiceProblem, SourceReport, TriggerDelay, WatchReport, WriterReport,
+};

@@ -22,7 +22,8 @@ use tokio::{sync::mpsc, time::Instant};
 use tower::Service;
 
 use crate::{
-    AdminState, Sampler, ServiceProblem, SourceReport, TriggerDelay, WatchReport, WriterReport,
+    AdminState, PodEventsReport, Sampler, ServiceProblem, SourceReport, TriggerDelay, WatchReport,
+    WriterReport,
     access::{Access, Peer},
     router,
     serve::Lasting,
@@ -181,6 +182,7 @@ fn state(control: ControlHandle) -> AdminState {
                 events: 2,
                 errors: vec![("forbidden", 1)],
             }),
+            pod_events: Some(PodEventsReport { trouble: None, written: 11, dropped: 3 }),
             clock_skew_millis: Some(-2_500),
         })
     };

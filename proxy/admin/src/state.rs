@@ -61,6 +61,8 @@ pub struct SourceReport {
     pub problems: Vec<ServiceProblem>,
     /// What writes to the API server; `None` where nothing does.
     pub writer: Option<WriterReport>,
+    /// What writes Events on pods; `None` where nothing does.
+    pub pod_events: Option<PodEventsReport>,
     /// By how much this machine's clock is ahead of the API server's at least; `None` where nobody has said.
     pub clock_skew_millis: Option<i64>,
 }
@@ -91,6 +93,17 @@ pub struct WriterReport {
     pub events: u64,
     /// Failures so far, by cause.
     pub errors: Vec<(&'static str, u64)>,
+}
+
+/// What the writer of Events on pods says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodEventsReport {
+    /// What keeps it from writing, in words; `None` where nothing does.
+    pub trouble: Option<String>,
+    /// Events written so far.
+    pub written: u64,
+    /// Events that were to be written and were not.
+    pub dropped: u64,
 }
 
 /// What a watch says of itself.

@@ -13,8 +13,8 @@ use tidegate_core::{
 };
 
 use crate::{
-    AdminState, ServiceProblem, SourceReport, WatchReport, WriterReport, api, change::state_word,
-    refusal::Refusal,
+    AdminState, PodEventsReport, ServiceProblem, SourceReport, WatchReport, WriterReport, api,
+    change::state_word, refusal::Refusal,
 };
 
 /// How many flows are listed where nobody says how many.
@@ -153,6 +153,7 @@ fn source(report: &SourceReport, synced: bool, clock: Clock, now: Timestamp) -> 
         watches: report.watches.iter().map(|it| watch(it, clock, now)).collect(),
         problems: report.problems.iter().map(problem).collect(),
         writer: report.writer.as_ref().map(writer),
+        pod_events: report.pod_events.as_ref().map(pod_events),
     }
 }
 
@@ -165,6 +166,11 @@ fn writer(report: &WriterReport) -> api::Writer {
     let WriterReport { leads, trouble, statuses, events, errors } = report.clone();
     let errors = errors.iter().map(|(_, count)| count).sum();
     api::Writer { leads, trouble, statuses, events, errors }
+}
+
+fn pod_events(report: &PodEventsReport) -> api::PodEvents {
+    let PodEventsReport { trouble, written, dropped } = report.clone();
+    api::PodEvents { trouble, written, dropped }
 }
 
 fn watch(report: &WatchReport, clock: Clock, now: Timestamp) -> api::Watch {

@@ -43,16 +43,24 @@ impl AuditRecord {
 #[derive(Clone, Debug)]
 pub enum DrainNews {
     /// One has begun.
-    Began {
-        /// The endpoint.
-        endpoint: Arc<Endpoint>,
-        /// Why, in words.
-        why: String,
-        /// Flows at that moment.
-        flows: u64,
-    },
+    Began(DrainBeginning),
     /// One is over.
     Over(Arc<AuditRecord>),
+}
+
+/// A drain that has begun.
+#[derive(Clone, Debug)]
+pub struct DrainBeginning {
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+    /// Its pod, as namespace/name.
+    pub pod: Option<Arc<str>>,
+    /// Why, in words.
+    pub why: String,
+    /// Flows at that moment.
+    pub flows: u64,
+    /// When what is left is cut, where that was known already.
+    pub deadline: Option<Timestamp>,
 }
 
 /// Every drain that is known.
@@ -105,17 +113,11 @@ impl AuditLog {
     }
 
     /// A drain has begun with a publish that took so long.
-    pub(crate) fn began(
-        &mut self,
-        endpoint: Arc<Endpoint>,
-        published_after: Option<Duration>,
-        why: String,
-        flows: u64,
-    ) {
-        self.goes_on(endpoint.id(), published_after);
-        if !self.awaits || flows > 0 {
+    pub(crate) fn began(&mut self, began: DrainBeginning, published_after: Option<Duration>) {
+        self.goes_on(began.endpoint.id(), published_after);
+        if !self.awaits || began.flows > 0 {
             // Nobody needs to listen.
-            let _ = self.news.send(DrainNews::Began { endpoint, why, flows });
+            let _ = self.news.send(DrainNews::Began(began));
         }
     }
 

@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     BindFn, BoundListener, Clock, Command, ControlCounters, ControlHandle, Desired, EventKind, Lifecycle,
     NoticeKind, Report, StateDirectory,
-    audit::AuditLog,
+    audit::{AuditLog, DrainBeginning},
     drains::Keeper,
     flow_log,
     gate::Gates,
@@ -355,8 +355,9 @@ impl Controller {
                 }
                 notices::write(&notice);
                 match notice {
-                    Notice::DrainBegan { endpoint, why, flows } => {
-                        self.audit.began(endpoint, self.last_publish, why, flows);
+                    Notice::DrainBegan { endpoint, pod, why, flows, deadline } => {
+                        let began = DrainBeginning { endpoint, pod, why, flows, deadline };
+                        self.audit.began(began, self.last_publish);
                     }
                     Notice::Drained { record } | Notice::DrainUndone { record } => self.audit.over(*record),
                     _ => {}

@@ -41,7 +41,7 @@ pub use answer::{
     DrainChange, DrainOutcome, FlowFilter, FlowsAnswer, LastReload, ListenerStatus, ServicesAnswer, Status,
     Unsaved, WorkerStatus,
 };
-pub use audit::{AuditAnswer, AuditRecord, DrainNews};
+pub use audit::{AuditAnswer, AuditRecord, DrainBeginning, DrainNews};
 pub use clock::Clock;
 pub use controller::{Controller, Ended, Wiring};
 pub use counters::{ControlCounters, EventKind, Histogram, NoticeKind};

@@ -20,7 +20,7 @@ pub(crate) fn write(notice: &Notice) {
             to = words(*to),
             "conditions changed"
         ),
-        Notice::DrainBegan { endpoint, why, flows } => tracing::info!(
+        Notice::DrainBegan { endpoint, why, flows, .. } => tracing::info!(
             service = %endpoint.service(),
             endpoint = %endpoint.address(),
             id = %endpoint.id(),

@@ -13,6 +13,7 @@ use crate::{
     shed::DrainPlan,
     snapshot::{ServiceId, Snapshot},
     tally::DrainRecord,
+    time::Timestamp,
 };
 
 /// Something the table's owner must do.
@@ -79,10 +80,14 @@ pub enum Notice {
     DrainBegan {
         /// Which.
         endpoint: Arc<Endpoint>,
+        /// Its pod, as namespace/name.
+        pod: Option<Arc<str>>,
         /// Why, in words: `slice NAMESPACE/NAME says terminating`, `operator NAME`.
         why: String,
         /// Flows at that moment.
         flows: u64,
+        /// When what is left is cut, where that is known already.
+        deadline: Option<Timestamp>,
     },
     /// A drain was taken back: the endpoint takes new flows again or, where it has gone, its flows are let be.
     DrainUndone {

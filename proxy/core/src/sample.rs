@@ -213,7 +213,7 @@ fn words(output: &Output) -> String {
         Output::Notice(notice) => match notice {
             Notice::EndpointAdded { endpoint, .. } => format!("added {}", endpoint.address()),
             Notice::ConditionsChanged { endpoint, .. } => format!("changed {}", endpoint.address()),
-            Notice::DrainBegan { endpoint, why, flows } => {
+            Notice::DrainBegan { endpoint, why, flows, .. } => {
                 format!("drain {} {flows} flows: {why}", endpoint.address())
             }
             Notice::DrainUndone { record } => {

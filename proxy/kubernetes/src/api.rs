@@ -216,6 +216,10 @@ pub(crate) fn refusal(code: u16, status: &Status, deed: Deed<'_>) -> Failure {
             ErrorCause::Unauthorized,
             format!("the API server does not accept the credentials ({said}): has the token expired?"),
         ),
+        403 if status.namespace_ends() => (
+            ErrorCause::Ending,
+            format!("may not {verb} {resource}, because the namespace is being deleted ({said})"),
+        ),
         403 => {
             let group = if group.is_empty() { "the core group" } else { group };
             let remedy = format!("give the verb `{verb}` on `{resource}` of {group} by RBAC");

@@ -3,15 +3,15 @@
 //! Clocks of two machines are not compared: a holder is taken for gone when its Lease has not changed for as long as it
 //! lasts, as this instance saw it. Who may write is judged before each write: a holder that could not renew stops first.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
     api::{Api, Deed, Failure, Resource},
+    event::micro_time,
     status::ErrorCause,
 };
 
@@ -158,7 +158,7 @@ impl Candidate {
             && Some(&lease["metadata"]["resourceVersion"]) == self.version.as_ref()
         {
             lease["spec"]["holderIdentity"] = Value::Null;
-            lease["spec"]["renewTime"] = json!(micro_time());
+            lease["spec"]["renewTime"] = json!(micro_time(SystemTime::now()));
             api.ask("PUT", &path, Some(("application/json", lease)), deed("update")).await?;
             tracing::info!(lease = %format!("{}/{}", self.namespace, self.name), "this instance gave the Lease back");
         }
@@ -183,7 +183,7 @@ impl Candidate {
 
     /// The Lease, held by this instance.
     fn lease(&self, version: Option<&str>, before: &Spec) -> Value {
-        let now = micro_time();
+        let now = micro_time(SystemTime::now());
         let is_mine = before.holder_identity.as_deref() == Some(&self.identity);
         let acquired = before.acquire_time.clone().filter(|_| is_mine).unwrap_or_else(|| now.clone());
         let transitions =
@@ -207,13 +207,10 @@ impl Candidate {
     }
 }
 
-/// This moment as Kubernetes' MicroTime.
-pub(crate) fn micro_time() -> String {
-    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
-}
-
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
     use super::*;
 
     fn lease(holder: &str, version: &str) -> Lease {

@@ -8,8 +8,10 @@
 //! server, `watch` is the engine, `slice` translates, `pods` reads what draining pods are killed at, [`source`] holds them together.
 
 pub mod access;
+mod announce;
 mod api;
 mod backoff;
+mod event;
 mod follow;
 mod ingress;
 mod intern;
@@ -31,9 +33,12 @@ mod watch;
 mod writer;
 
 pub use access::{Access, AccessError};
+pub use announce::Announcement;
 pub use plan::{Plan, Problem, Rules, Treatment, WantedListener, plan, treatment};
 pub use pods::Interest;
 pub use source::{Follower, Options, StartError, follow};
-pub use status::{ErrorCause, SourceReport, SourceStatus, WatchReport, WatchState, WriterReport};
+pub use status::{
+    AnnouncerReport, ErrorCause, SourceReport, SourceStatus, WatchReport, WatchState, WriterReport,
+};
 pub use view::{SharedView, View};
 pub use writer::Writing;

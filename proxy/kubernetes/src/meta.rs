@@ -90,6 +90,27 @@ pub(crate) struct Status {
     pub(crate) message: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) code: Option<u16>,
+    details: Option<Details>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Details {
+    causes: Option<Vec<Cause>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Cause {
+    reason: Option<String>,
+}
+
+impl Status {
+    /// It is said because the namespace is being deleted.
+    pub(crate) fn namespace_ends(&self) -> bool {
+        let causes = self.details.iter().flat_map(|details| details.causes.iter().flatten());
+        causes.into_iter().any(|cause| cause.reason.as_deref() == Some("NamespaceTerminating"))
+    }
 }
 
 /// A version as a number. Versions of one kind can be compared since Kubernetes says so (KEP-5504), and always were

@@ -26,6 +26,7 @@ use tokio::{
 use self::{nodes::NodeFollow, services::ServiceFollow, slices::SliceFollow};
 use crate::{
     access::{Access, AccessError},
+    announce::{self, Announcement, Announcements},
     api::Api,
     follow::{Pace, Scope},
     intern::Intern,
@@ -58,6 +59,8 @@ pub struct Options {
     pub writing: Option<Writing>,
     /// Nothing is written before [`Follower::begin_to_write`]: another process does, as the same instance or as another.
     pub waits_to_write: bool,
+    /// In whose name Events on pods are written: this instance's; `None` to write none.
+    pub announcing: Option<String>,
     /// Decides the jitter.
     pub seed: u64,
     /// What the thread does first.
@@ -101,6 +104,7 @@ pub struct Follower {
     view: SharedView,
     turn: watch::Sender<Turn>,
     resigned: watch::Receiver<bool>,
+    announcements: Option<Announcements>,
     _stop: oneshot::Sender<()>,
 }
 
@@ -156,6 +160,32 @@ impl Follower {
         }
     }
 
+    /// Whether Events on pods are written.
+    pub fn announces(&self) -> bool {
+        self.announcements.is_some()
+    }
+
+    /// Says something of a pod, in an Event on it, when its turn comes. Never waits.
+    pub fn announce(&self, announcement: Announcement) {
+        if let Some(announcements) = &self.announcements {
+            announcements.announce(announcement);
+        }
+    }
+
+    /// So much that was to be announced was missed, because there was too much at once.
+    pub fn missed(&self, count: u64) {
+        if let Some(announcements) = &self.announcements {
+            announcements.dropped(count);
+        }
+    }
+
+    /// Waits until everything that was announced is written, for a while. For the end of the process.
+    pub async fn announced(&self) {
+        if let Some(announcements) = &self.announcements {
+            announcements.finish().await;
+        }
+    }
+
     /// This node's zone, as its label says.
     pub fn zone(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.zone.clone()
@@ -191,12 +221,17 @@ pub(crate) fn follow_at(
     let view = SharedView::new(scopes, scopes + options.beside().len(), false);
     let (turn, own_turn) = watch::channel(if options.waits_to_write { Turn::Waits } else { Turn::Writes });
     let (resigned_sender, resigned) = watch::channel(options.writing.is_none());
+    let (announcements, line) = match &options.announcing {
+        Some(_) => Some(announce::line(Arc::clone(&status))).unzip(),
+        None => (None, None),
+    };
     let shared = Shared {
         status: Arc::clone(&status),
         zone: zone_sender,
         view: view.clone(),
         turn: own_turn,
         resigned: resigned_sender,
+        line,
     };
     let (begun_sender, begun) = std_mpsc::channel();
     thread::Builder::new()
@@ -226,7 +261,7 @@ pub(crate) fn follow_at(
         })
         .map_err(StartError::Thread)?;
     begun.recv().unwrap_or_else(|_| Err(StartError::Thread(io::Error::other("it ended at once"))))?;
-    Ok(Follower { status, zone, view, turn, resigned, _stop: stop })
+    Ok(Follower { status, zone, view, turn, resigned, announcements, _stop: stop })
 }
 
 /// What the source's thread has in common with its [`Follower`].
@@ -236,6 +271,7 @@ struct Shared {
     view: SharedView,
     turn: watch::Receiver<Turn>,
     resigned: watch::Sender<bool>,
+    line: Option<announce::Line>,
 }
 
 async fn run(
@@ -245,7 +281,7 @@ async fn run(
     pace: Pace,
     shared: Shared,
 ) {
-    let Shared { status, zone, view, turn, resigned } = shared;
+    let Shared { status, zone, view, turn, resigned, line } = shared;
     let mut rng = Rng::new(options.seed);
     let mut seed = || Rng::new(rng.next_u64());
     let (node_known, known) = watch::channel(false);
@@ -266,6 +302,10 @@ async fn run(
     if let Some(interest) = options.pods.clone() {
         let (api, events, status) = (Arc::clone(&api), events.clone(), Arc::clone(&status));
         watches.spawn_local(pods::follow(api, interest, events, pace, status, seed()));
+    }
+    if let (Some(instance), Some(line)) = (options.announcing.clone(), line) {
+        let status = Arc::clone(&status);
+        watches.spawn_local(announce::write(Arc::clone(&api), line, instance, pace, status, seed()));
     }
     let scopes = options.scopes();
     let beside: Vec<_> = options.beside().into_iter().cloned().map(Scope::Service).collect();

@@ -30,11 +30,13 @@ pub enum ErrorCause {
     Stale,
     /// A watch said nothing for too long.
     Silent,
+    /// The namespace is being deleted, and nothing new is taken there: a 403 that is no right's.
+    Ending,
 }
 
 impl ErrorCause {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Unreachable,
         Self::Unauthorized,
         Self::Forbidden,
@@ -46,6 +48,7 @@ impl ErrorCause {
         Self::Malformed,
         Self::Stale,
         Self::Silent,
+        Self::Ending,
     ];
 
     /// The word in metrics.
@@ -62,6 +65,7 @@ impl ErrorCause {
             Self::Malformed => "malformed",
             Self::Stale => "stale",
             Self::Silent => "silent",
+            Self::Ending => "ending",
         }
     }
 }
@@ -131,6 +135,17 @@ pub struct WriterReport {
     pub errors: [u64; ErrorCause::ALL.len()],
 }
 
+/// What writes Events on pods, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AnnouncerReport {
+    /// What keeps it from writing.
+    pub trouble: Option<String>,
+    /// Events written so far.
+    pub written_total: u64,
+    /// Events that were to be written and were not.
+    pub dropped_total: u64,
+}
+
 /// The source at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceReport {
@@ -146,6 +161,8 @@ pub struct SourceReport {
     pub events_total: u64,
     /// What writes to the API server; `None` where nothing does.
     pub writer: Option<WriterReport>,
+    /// What writes Events on pods; `None` where nothing does.
+    pub announcer: Option<AnnouncerReport>,
     /// By how much this machine's clock is ahead of the API server's at least; negative where it is behind. `None` before
     /// an answer has said.
     pub clock_skew_millis: Option<i64>,
@@ -168,6 +185,11 @@ impl SourceStatus {
     /// Notes something of what writes.
     pub(crate) fn note_writer(&self, note: impl FnOnce(&mut WriterReport)) {
         note(self.lock().writer.get_or_insert_default());
+    }
+
+    /// Notes something of what writes Events on pods.
+    pub(crate) fn note_announcer(&self, note: impl FnOnce(&mut AnnouncerReport)) {
+        note(self.lock().announcer.get_or_insert_default());
     }
 
     /// Adds a watch; its place is the answer.

@@ -3,7 +3,11 @@
 //! The leader alone writes statuses, and the Events that every instance would write alike; what concerns one node alone
 //! (a port that cannot be bound there) that node's instance says. Written is only what differs from what is there.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::{Value, json};
 use tidegate_core::{Rng, ServiceName};
@@ -15,16 +19,16 @@ use tokio::{
 use crate::{
     api::{Api, Deed, Failure, Resource},
     backoff::Backoff,
+    event::Event,
     follow::Pace,
     ingress::{Speaker, load_balancer, says},
-    leader::{Candidate, RENEW, micro_time},
+    leader::{Candidate, RENEW},
     plan::Problem,
     status::SourceStatus,
     view::SharedView,
 };
 
 const SERVICES: Resource = Resource { group: "", version: "v1", plural: "services" };
-const EVENTS: Resource = Resource { group: "events.k8s.io", version: "v1", plural: "events" };
 
 /// How long changes are collected before statuses are written.
 const COLLECT: Duration = Duration::from_millis(500);
@@ -171,7 +175,7 @@ impl Writer {
                 is_due |= led != self.candidate.leads();
             }
             if is_due && Instant::now() >= round.at {
-                let outcome = self.round().await;
+                let outcome = self.round(rng).await;
                 is_due = outcome.is_err();
                 round.after(outcome, Duration::ZERO, rng, &self.status);
             }
@@ -183,7 +187,7 @@ impl Writer {
     }
 
     /// Writes what is due.
-    async fn round(&mut self) -> Result<(), Failure> {
+    async fn round(&mut self, rng: &mut Rng) -> Result<(), Failure> {
         let leads = self.candidate.leads();
         let (due, problems) = self.due(leads);
         for (service, status) in due {
@@ -194,7 +198,7 @@ impl Writer {
             self.write_status(&service, &status).await?;
         }
         for (problem, uid) in problems {
-            self.write_event(&problem, &uid).await?;
+            self.write_event(&problem, &uid, rng).await?;
             self.said.insert(problem);
         }
         Ok(())
@@ -251,34 +255,20 @@ impl Writer {
         }
     }
 
-    async fn write_event(&self, problem: &Problem, uid: &str) -> Result<(), Failure> {
+    async fn write_event(&self, problem: &Problem, uid: &str, rng: &mut Rng) -> Result<(), Failure> {
         let Problem { service, reason, message, .. } = problem;
-        let body = json!({
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "metadata": { "generateName": "tidegate-", "namespace": service.namespace() },
-            "eventTime": micro_time(),
-            "reportingController": "tidegate.io/tidegate",
-            "reportingInstance": self.writing.identity,
-            "action": "Serve",
-            "reason": reason,
-            "type": "Warning",
-            "note": message,
-            "regarding": {
-                "apiVersion": "v1", "kind": "Service", "namespace": service.namespace(), "name": service.name(),
-                "uid": uid,
-            },
-        });
-        let path = EVENTS.path(Some(service.namespace()));
-        let deed = Deed { verb: "create", resource: EVENTS.plural, group: EVENTS.group };
-        match self.api.ask("POST", &path, Some(("application/json", body)), deed).await {
-            // The Service or its namespace has gone.
-            Err(failure) if matches!(failure.code, Some(404 | 409 | 422)) => Ok(()),
-            Err(failure) => Err(failure),
-            Ok(_) => {
-                self.status.note_writer(|report| report.events_total += 1);
-                Ok(())
-            }
+        let event = Event {
+            instance: &self.writing.identity,
+            regarding: ["Service", service.namespace(), service.name(), uid],
+            action: "Serve",
+            reason,
+            is_warning: true,
+            note: message,
+            at: SystemTime::now(),
+        };
+        if event.write(&self.api, rng.next_u64()).await? {
+            self.status.note_writer(|report| report.events_total += 1);
         }
+        Ok(())
     }
 }

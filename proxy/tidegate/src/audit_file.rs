@@ -77,7 +77,7 @@ impl AuditWriter {
                 loop {
                     match news.recv().await {
                         Ok(DrainNews::Over(record)) => writer.take(record, &counters),
-                        Ok(DrainNews::Began { .. }) => {}
+                        Ok(DrainNews::Began(_)) => {}
                         // What was missed may have been news of another kind: more than was lost, never less.
                         Err(RecvError::Lagged(missed)) => {
                             counters.audit_lost.fetch_add(missed, Ordering::Relaxed);

@@ -17,6 +17,7 @@ mod handoff;
 mod overrides;
 mod park;
 mod plan;
+mod pod_events;
 mod probe;
 mod proxy;
 mod reload;

@@ -140,7 +140,6 @@ impl Proxy {
             Some(path) => Some(StateDirectory::open(path.clone())?),
             None => None,
         };
-
         // Clients and drains are known to the predecessor by its own clock and its own hashes.
         let (clock, seed) = match &takeover {
             Some(takeover) => (takeover.clock, takeover.seed),
@@ -220,6 +219,7 @@ impl Proxy {
                     )?;
                     handle.keep_audit_records(configuration.audit.keep);
                     let audit = AuditWriter::start(&handle, configuration.audit.file.clone())?;
+                    let pod_events = source.announce_drains(&handle, &configuration);
                     let is_main = Arc::new(AtomicBool::new(!is_successor));
                     let shared = Shared {
                         handle: handle.clone(),
@@ -247,7 +247,7 @@ impl Proxy {
                     );
                     let _ = ready_sender.send(shared.clone());
                     let ended = controller.run().await;
-                    shared.source.resigned().await;
+                    tokio::join!(shared.source.resigned(), pod_events.finish());
                     // Until here the source is followed, the file watched and the admin API answered.
                     admin.close();
                     shared.audit.finish().await;

@@ -5,14 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidegate_admin::{ServiceProblem, SourceReport, TriggerDelay, WatchReport, WriterReport};
+use tidegate_admin::{
+    PodEventsReport, ServiceProblem, SourceReport, TriggerDelay, WatchReport, WriterReport,
+};
 use tidegate_config::{Configuration, Kubernetes, PeerMembers};
+use tidegate_control::ControlHandle;
 use tidegate_core::{Event, ServiceName};
 use tidegate_files::DirectoryState;
 use tidegate_kubernetes::{Access, ErrorCause, Interest, Options, Problem, WatchState, Writing};
 use tokio::sync::mpsc;
 
-use crate::overrides::Overrides;
+use crate::{overrides::Overrides, pod_events::PodEvents};
 
 /// A source that is being followed, until this is dropped.
 #[derive(Clone)]
@@ -50,6 +53,7 @@ impl Source {
             }
             Some(tidegate_config::Source::Kubernetes(kubernetes)) => {
                 let writing = writing(kubernetes, overrides);
+                let announcing = overrides.pod_name.clone().filter(|_| kubernetes.pod_events);
                 let peers = configuration.peers.as_ref().and_then(|peers| match &peers.members {
                     PeerMembers::Service(service) => Some(service),
                     PeerMembers::Own | PeerMembers::Addresses(_) => None,
@@ -61,6 +65,7 @@ impl Source {
                     writing,
                     // Until it has taken over, its predecessor does.
                     waits_to_write: is_successor,
+                    announcing,
                     early_drain,
                     access: Access { kubeconfig, context },
                     namespaces,
@@ -101,6 +106,17 @@ impl Source {
     pub(crate) async fn resigned(&self) {
         if let Self::Kubernetes(follower) = self {
             follower.resigned().await;
+        }
+    }
+
+    /// Follows what becomes of drains and says so in Events on their pods, where that is wanted. To be called on the
+    /// control runtime.
+    pub(crate) fn announce_drains(&self, handle: &ControlHandle, configuration: &Configuration) -> PodEvents {
+        match self {
+            Self::Kubernetes(follower) => {
+                PodEvents::start(handle, Arc::clone(follower), configuration.node.name.clone())
+            }
+            Self::None | Self::Files(_) => PodEvents::default(),
         }
     }
 
@@ -156,6 +172,7 @@ fn of_files(report: &tidegate_files::SourceReport) -> SourceReport {
         trigger_delay: None,
         problems: Vec::new(),
         writer: None,
+        pod_events: None,
         clock_skew_millis: None,
     }
 }
@@ -184,6 +201,7 @@ fn of_kubernetes(report: &tidegate_kubernetes::SourceReport, problems: Vec<Probl
         }),
         problems: problems.into_iter().map(problem).collect(),
         writer: report.writer.as_ref().map(writer),
+        pod_events: report.announcer.as_ref().map(pod_events),
         clock_skew_millis: report.clock_skew_millis,
     }
 }
@@ -201,6 +219,11 @@ fn writer(report: &tidegate_kubernetes::WriterReport) -> WriterReport {
         events: report.events_total,
         errors: errors.collect(),
     }
+}
+
+fn pod_events(report: &tidegate_kubernetes::AnnouncerReport) -> PodEventsReport {
+    let tidegate_kubernetes::AnnouncerReport { trouble, written_total, dropped_total } = report.clone();
+    PodEventsReport { trouble, written: written_total, dropped: dropped_total }
 }
 
 fn watch(report: &tidegate_kubernetes::WatchReport) -> WatchReport {

@@ -60,6 +60,12 @@ pub(crate) fn status(status: &api::Status) -> String {
                 let _ = writeln!(text, "status of Services trouble: {trouble}");
             }
         }
+        if let Some(events) = &source.pod_events {
+            let _ = writeln!(text, "events on pods: {} written, {} dropped", events.written, events.dropped);
+            if let Some(trouble) = &events.trouble {
+                let _ = writeln!(text, "events on pods trouble: {trouble}");
+            }
+        }
         for problem in &source.problems {
             let port = problem.port.map_or_else(String::new, |port| format!(" port {port}"));
             let _ =

@@ -20,13 +20,14 @@ const SLEEPS: [(&str, &str); 5] = [
 ];
 
 /// Where the wall clock is read, each with what for. It may be set at any time, and then nobody's flow may pay for it.
-const WALL_CLOCK: [(&str, &str); 6] = [
+const WALL_CLOCK: [(&str, &str); 7] = [
     ("proxy/control/src/clock.rs", "once, at the start, to show moments to people"),
     ("proxy/control/src/drains.rs", "how old kept deadlines have become while no process ran"),
     ("proxy/kubernetes/src/api.rs", "what this machine's clock says beside the API server's"),
     ("proxy/kubernetes/src/pods.rs", "when a pod is killed, in the API server's words"),
     ("proxy/kubernetes/src/source/slices.rs", "how long an event took to arrive, to be measured"),
     ("proxy/kubernetes/src/leader.rs", "what a Lease says, for others to read"),
+    ("proxy/kubernetes/src/writer.rs", "what an Event says, for people to read"),
 ];
 
 /// Nouns that say nothing, or that mean something else here (see the words in CONTRIBUTING.md).

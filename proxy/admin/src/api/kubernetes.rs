@@ -1,4 +1,4 @@
-//! What the admin API says of Services of an API server.
+//! What the admin API says of Services of an API server, and of what is written to one.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,18 @@ pub struct Writer {
     pub events: u64,
     /// Failures so far.
     pub errors: u64,
+}
+
+/// What writes Events on pods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodEvents {
+    /// What keeps it from writing; absent where nothing does.
+    #[serde(default)]
+    pub trouble: Option<String>,
+    /// Events written so far.
+    pub written: u64,
+    /// Events that were to be written and were not.
+    pub dropped: u64,
 }
 
 /// `GET /healthz/services/NAMESPACE/NAME`, as kube-proxy answers it: 200 where there are local endpoints and the proxy is

@@ -80,6 +80,7 @@ metrics! {
     WRITER_LEADS: Gauge "tidegate_writer_leads" [] "1 where this instance is the one that writes the status of Services; one of all should be";
     WRITER_WRITES: Counter "tidegate_writer_writes_total" ["what"] "Statuses of Services and Events written to the API server";
     WRITER_ERRORS: Counter "tidegate_writer_errors_total" ["cause"] "Requests of the writer that failed, those for the Lease included";
+    POD_EVENTS: Counter "tidegate_pod_events_total" ["result"] "Events on pods about their drains, written to the API server or dropped";
     SERVICE_PROBLEMS: Gauge "tidegate_service_problems" ["reason"] "What Services ask for and this instance cannot do; tidegate status names them";
     TRIGGER_DELAY: Counter "tidegate_trigger_delay_seconds_total" [] "From last-change-trigger-time of a slice to its arrival, all together; whole seconds by the API server's clock, at least 0 each";
     TRIGGER_DELAYS: Counter "tidegate_trigger_delays_total" [] "How many durations tidegate_trigger_delay_seconds_total is the sum of";

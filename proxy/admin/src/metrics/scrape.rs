@@ -281,6 +281,11 @@ impl Scrape {
             let problems = problems.into_iter().map(|(reason, count)| (vec![reason], Number::Whole(count)));
             out.many(&names::SERVICE_PROBLEMS, problems.collect())?;
         }
+        if let Some(events) = &source.pod_events {
+            let results = [("written", events.written), ("dropped", events.dropped)];
+            let results = results.map(|(result, count)| (vec![result], Number::Whole(count)));
+            out.many(&names::POD_EVENTS, results.into())?;
+        }
         if let Some(delay) = source.trigger_delay {
             out.one(&names::TRIGGER_DELAY, Number::Real(seconds(delay.sum)))?;
             out.one(&names::TRIGGER_DELAYS, Number::Whole(delay.count))?;

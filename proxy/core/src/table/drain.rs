@@ -68,9 +68,7 @@ impl Entry {
                 Vec::new()
             }
             (Some(why), None) => {
-                let flows = self.begin_drain(why.clone(), now);
-                let mut notices =
-                    Vec::from([Notice::DrainBegan { endpoint: Arc::clone(&self.endpoint), why, flows }]);
+                let mut notices = Vec::from([self.begin_drain(why, now)]);
                 notices.extend(self.check_drained(now));
                 notices
             }
@@ -97,9 +95,7 @@ impl Entry {
         if let Some(why) = &lasting
             && self.drain.is_none()
         {
-            let (endpoint, why) = (Arc::clone(&self.endpoint), why.clone());
-            let flows = self.begin_drain(why.clone(), now);
-            notice = Some(Notice::DrainBegan { endpoint, why, flows });
+            notice = Some(self.begin_drain(why.clone(), now));
         }
         if let Some(drain) = &mut self.drain {
             drain.lasting = lasting;
@@ -133,8 +129,8 @@ impl Entry {
         Some(Notice::Drained { record: Box::new(record) })
     }
 
-    /// Begins a drain; returns the flows that there are.
-    fn begin_drain(&mut self, why: String, now: Timestamp) -> u64 {
+    /// Begins a drain, and says so.
+    fn begin_drain(&mut self, why: String, now: Timestamp) -> Notice {
         // Whoever was there at the close and is not tallied yet is still to come. Flows may also have come since: as
         // a last resort, or from another process.
         let tallied = self.endpoint.tally().read();
@@ -145,7 +141,7 @@ impl Entry {
         let flows_at_start = of_close.max(self.endpoint.admission().flows());
         self.drain = Some(Box::new(Drain {
             since: now,
-            why,
+            why: why.clone(),
             lasting: None,
             flows_at_start,
             to_record: flows_at_start,
@@ -154,7 +150,8 @@ impl Entry {
             drained: None,
             before: None,
         }));
-        flows_at_start
+        let (endpoint, pod) = (Arc::clone(&self.endpoint), self.facts.pod().cloned());
+        Notice::DrainBegan { endpoint, pod, why, flows: flows_at_start, deadline: None }
     }
 
     /// What the drain that is on has come to.
@@ -208,6 +205,17 @@ fn together<const N: usize>(reasons: [Option<String>; N]) -> Option<String> {
 }
 
 impl Service {
+    /// Adds to what is told of drains that begin the deadlines that were planned since.
+    pub(super) fn add_deadlines(&self, notices: &mut [Notice]) {
+        for notice in notices {
+            let Notice::DrainBegan { endpoint, deadline, .. } = notice else { continue };
+            let present = self.present.get(&endpoint.address());
+            let entry = present.filter(|entry| entry.endpoint.id() == endpoint.id());
+            let drain = entry.or_else(|| self.gone.get(endpoint.identity())).and_then(|it| it.drain.as_ref());
+            *deadline = drain.and_then(|drain| drain.deadline);
+        }
+    }
+
     /// Looks at one endpoint's count, and lets the endpoint go if nothing holds it any more.
     pub(super) fn check_endpoint(&mut self, endpoint: &Endpoint, now: Timestamp) -> Vec<Notice> {
         let is_given_up = self.is_given_up();

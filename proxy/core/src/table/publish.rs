@@ -109,6 +109,7 @@ impl Table {
                 notices.extend(entry.judge_drain_of_gone(operator, now));
                 self.outputs.extend(entry.plan_drain(drain, operator, pods, *slot, now));
             }
+            service.add_deadlines(&mut notices);
         }
         if service.is_given_up() {
             service.present.retain(|_, entry| !entry.is_empty());

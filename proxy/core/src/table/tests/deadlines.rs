@@ -69,6 +69,34 @@ fn a_duration_counts_from_the_drains_beginning() {
     assert!(plans(&mut world).is_empty(), "said once");
 }
 
+/// What is said of a drain's beginning names the pod and, where it is known by then, the deadline.
+#[test]
+fn a_drains_beginning_is_told_with_its_deadline() {
+    let told = |world: &mut World| {
+        let began = core::mem::take(&mut world.outputs).into_iter().filter_map(|output| match output {
+            Output::Notice(crate::Notice::DrainBegan { pod, deadline, .. }) => Some((pod, deadline)),
+            _ => None,
+        });
+        began.map(|(pod, deadline)| (pod.unwrap().to_string(), deadline)).collect::<Vec<_>>()
+    };
+    let mut by_time = world(DrainDeadline::After(seconds(60)));
+    by_time.apply(says(LEAVING));
+    let deadline = by_time.now.after(seconds(60));
+    assert_eq!(told(&mut by_time), [("default/p1".to_string(), Some(deadline))]);
+    let mut by_pod = world(DrainDeadline::Pod);
+    by_pod.apply(says(LEAVING));
+    assert_eq!(told(&mut by_pod), [("default/p1".to_string(), None)]);
+    // An endpoint that is gone before anybody knew that it would go.
+    let drain = DrainSettings { deadline: DrainDeadline::After(seconds(60)), ..DrainSettings::default() };
+    let on_removal = crate::OnRemoval::Deadline;
+    let settings = ServiceSettings { drain, on_removal, ..ServiceSettings::default() };
+    let mut gone = World::with(settings, vec![says(READY)]);
+    let _flows: Vec<_> = (0..8).map(|_| gone.admit().unwrap()).collect();
+    gone.apply(slice("a", vec![endpoint("p2", "10.0.0.2", READY)]));
+    let deadline = gone.now.after(seconds(60));
+    assert_eq!(told(&mut gone), [("default/p1".to_string(), Some(deadline))]);
+}
+
 /// A pod that is not known to be terminating has no deadline; once it has, the margin is taken off.
 #[test]
 fn a_pods_deadline_is_when_it_is_killed_less_the_margin() {
@@ -86,6 +114,7 @@ fn a_deadline_that_is_known_early_waits_for_the_drain() {
     let mut world = world(DrainDeadline::Pod);
     let kill = world.now.after(seconds(30));
     world.tell(killed(kill));
+    world.tell(killed(kill.after(seconds(300))));
     assert!(plans(&mut world).is_empty());
     world.apply(says(LEAVING));
     assert_eq!(deadlines(&mut world), [Some(kill.before(seconds(2)))]);

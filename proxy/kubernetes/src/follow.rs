@@ -112,6 +112,10 @@ pub(crate) struct Pace {
     /// A list that is older than what is known is believed after so long: then it is not a replica behind the others, but
     /// a store that was restored from a backup.
     pub(crate) stale_limit: Duration,
+    /// So many pods are watched at a time.
+    pub(crate) pod_watches: usize,
+    /// How soon a pod that cannot be watched for want of a place is read again.
+    pub(crate) read_again: Duration,
 }
 
 impl Default for Pace {
@@ -123,6 +127,8 @@ impl Default for Pace {
             patience: Duration::from_secs(30),
             page: 500,
             stale_limit: Duration::from_secs(60),
+            pod_watches: 100,
+            read_again: Duration::from_secs(10),
         }
     }
 }

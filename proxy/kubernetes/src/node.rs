@@ -181,9 +181,12 @@ mod tests {
             {"key": SCALED_DOWN, "value": "1", "effect": "NoSchedule"}]}});
         let lost = json!({"metadata": {"name": "n", "deletionTimestamp": null}, "status": {"conditions": [
             {"type": "Ready", "status": "Unknown", "message": "Kubelet stopped posting node status."}]}});
+        let back = json!({"metadata": {"name": "n"}, "status": {"conditions": [
+            {"type": "Ready", "status": "True", "message": "node is shutting down"}]}});
         assert_eq!(node(&shutting_down).leaving, Some(Leaving::ShuttingDown));
         assert_eq!(node(&deleted).leaving, Some(Leaving::Deleted));
         assert_eq!(node(&scaled_down).leaving, Some(Leaving::ScaledDown));
         assert_eq!(node(&lost).leaving, None);
+        assert_eq!(node(&back).leaving, None);
     }
 }

@@ -19,7 +19,7 @@ use std::{
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use http_body_util::BodyExt as _;
@@ -46,12 +46,8 @@ use crate::{
 
 const PODS: Resource = Resource { group: "", version: "v1", plural: "pods" };
 
-/// So many are watched at a time.
-const WATCHES: usize = 100;
 /// So many requests are under way at a time, watches that have begun not counted.
 const REQUESTS: usize = 8;
-/// How soon a pod that cannot be watched for want of a place is read again.
-const READ_AGAIN: Duration = Duration::from_secs(10);
 /// Watches end by themselves after so long. Most pods have gone by then.
 const WATCH_SECONDS: u32 = 290;
 /// Metadata alone is not larger: the API server stores no object above 1.5 MiB.
@@ -180,7 +176,7 @@ impl Follower {
         let shared = Rc::clone(&self.shared);
         loop {
             // Without a place it is read all the same.
-            let place = timeout(READ_AGAIN, shared.watches.acquire()).await.ok();
+            let place = timeout(shared.pace.read_again, shared.watches.acquire()).await.ok();
             match self.round(place.is_some()).await {
                 Ok(()) => sleep(shared.pace.retry).await,
                 Err(Stop::Gone) => return Err(Gone),

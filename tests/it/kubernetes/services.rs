@@ -247,6 +247,20 @@ fn local_policy_stays_on_the_node() {
     proxy.wait_for_eligible_to_be([&endpoints[0]]);
     assert_eq!(health(), (503, Some(0)), "a load balancer in front is to send clients elsewhere");
     expect_served(at, &endpoints[0]);
+
+    // Another port without endpoints, a Service of the same name elsewhere, and one that has gone while flows are left.
+    publish(SliceEndpoint::ready);
+    api.edit(SERVICES, "default", "web", |web| {
+        let more = json!({"name": "more", "protocol": "TCP", "port": PORT + 1});
+        web["spec"]["ports"].as_array_mut().expect("a list").push(more);
+    });
+    wait_for_listener(&proxy, SocketAddr::new(at.ip(), PORT + 1));
+    until("the endpoint counts again", || health() == (200, Some(1)));
+    assert_eq!(proxy.get("/healthz/services/edge/web").status, 404);
+    api.remove(SERVICES, "default", "web");
+    wait_for_no_listener(at);
+    flow.exchange(b"still here");
+    assert_eq!(health().0, 404);
 }
 
 /// A25: a node that shuts down says so before its endpoints do: they take no new flows from then on, and their flows

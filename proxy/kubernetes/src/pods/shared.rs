@@ -13,7 +13,7 @@ use tokio::{
     time::sleep_until,
 };
 
-use super::{PODS, REQUESTS, WATCHES};
+use super::{PODS, REQUESTS};
 use crate::{
     api::{Api, Failure},
     backoff::Backoff,
@@ -55,7 +55,7 @@ impl Shared {
             place,
             pace,
             origin,
-            watches: Semaphore::new(WATCHES),
+            watches: Semaphore::new(pace.pod_watches),
             requests: Semaphore::new(REQUESTS),
             backoff: RefCell::new(Backoff::new(pace.retry, pace.retry_limit)),
             rng,
@@ -72,6 +72,13 @@ impl Shared {
         while let Some(until) = self.pause.get().filter(|until| *until > tokio::time::Instant::now()) {
             sleep_until(until).await;
         }
+    }
+
+    /// How long nobody asks.
+    #[cfg(test)]
+    pub(super) fn waits(&self) -> std::time::Duration {
+        let until = self.pause.get().unwrap_or_else(tokio::time::Instant::now);
+        until.saturating_duration_since(tokio::time::Instant::now())
     }
 
     pub(super) fn succeeded(&self) {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use k8s_openapi::jiff;
 use serde_json::{Value, json};
 
@@ -207,6 +209,91 @@ async fn a_right_that_is_missing_is_said_with_its_remedy() {
     assert!(why.contains("may not get pods"), "{why}");
     assert_eq!(pods.report().errors[ErrorCause::Forbidden as usize], 2);
     drop(stream);
+}
+
+/// Beyond so many watches, pods are read, again and again, until a place is free.
+#[tokio::test]
+async fn a_pod_without_a_place_to_be_watched_is_read_again_and_again() {
+    let few = Pace { pod_watches: 1, read_again: Duration::from_millis(5), ..pace() };
+    let mut pods = Pods::at_pace(&[pod("a")], few).await;
+    let stream = pods.begin(&killed_in("a", 300)).await;
+    assert_about(pods.killed_in().await, 300.0);
+    let other = PodRef { name: "default/web-1".into(), uid: "b".into() };
+    pods.wanted.send_replace([pod("a"), other.clone()].into());
+    for _ in 0..3 {
+        let exchange = pods.rig.next().await;
+        assert_eq!(exchange.target, "/api/v1/namespaces/default/pods/web-1");
+        exchange.answer("200 OK", "", &killed_in("b", 300).to_string()).await;
+    }
+    // What it says is told once.
+    assert!(matches!(pods.event().await, Event::PodDeadline { uid, .. } if &*uid == "b"));
+    pods.rig.nothing_told();
+    pods.wanted.send_replace([other].into());
+    drop(stream);
+    loop {
+        let exchange = pods.rig.next().await;
+        if exchange.is_watch() {
+            assert!(exchange.target.contains("metadata.name%3Dweb-1"), "{}", exchange.target);
+            break;
+        }
+        exchange.answer("200 OK", "", &killed_in("b", 300).to_string()).await;
+    }
+}
+
+/// No bookmark either: a watch that says nothing is begun anew.
+#[tokio::test]
+async fn a_watch_that_says_nothing_is_begun_anew() {
+    let pods = Pods::at_pace(&[pod("a")], Pace { silence: Duration::from_millis(20), ..pace() }).await;
+    let _silent = pods.begin(&killed_in("a", 300)).await;
+    let _again = pods.begin(&killed_in("a", 300)).await;
+}
+
+/// A server that ends watches at once is not hurried.
+#[tokio::test]
+async fn a_watch_that_ends_at_once_is_not_begun_at_once() {
+    let slow = Pace { retry: Duration::from_secs(3_600), ..pace() };
+    let mut pods = Pods::at_pace(&[pod("a")], slow).await;
+    pods.begin(&killed_in("a", 300)).await.finish().await;
+    assert_about(pods.killed_in().await, 300.0);
+    let more = timeout(Duration::from_millis(50), pods.rig.next()).await;
+    assert!(more.is_err(), "nobody asks: {}", more.expect("a request").target);
+}
+
+/// A line that no pod's metadata can be is left out, and what comes after it is read.
+#[tokio::test]
+async fn a_line_that_is_too_long_is_left_out() {
+    let mut pods = Pods::wanting(&[pod("a")]).await;
+    let mut stream = pods.begin(&killed_in("a", 300)).await;
+    assert_about(pods.killed_in().await, 300.0);
+    stream.chunk(&"x".repeat(MAX_OBJECT_BYTES + 1)).await;
+    stream.chunk("\n").await;
+    say(&mut stream, "MODIFIED", &killed_in("a", 30)).await;
+    assert_about(pods.killed_in().await, 30.0);
+    assert_eq!(pods.report().unreadable_total, 1);
+}
+
+/// Several failures at one moment are one to the wait; and after a success the wait is short again.
+#[tokio::test]
+async fn the_wait_grows_once_for_all_and_begins_anew_after_a_success() {
+    let pods = Pods::wanting(&[]).await;
+    let access = crate::Access { kubeconfig: Some(pods.rig.folder.path().join("kubeconfig")), context: None };
+    let status = pods.rig.follower.status();
+    let api = Api::new(access, pace().patience, Arc::clone(&status)).await.expect("a way to ask");
+    let (events, _told) = mpsc::channel(1);
+    let base = Duration::from_secs(10);
+    let pace = Pace { retry: base, retry_limit: base * 1_000, ..pace() };
+    let rng = RefCell::new(Rng::new(1));
+    let shared = Shared::new(&Arc::new(api), &events, &status, pace, pods.origin, rng);
+    let failure = Failure::new(ErrorCause::Server, "it does not work");
+    for _ in 0..8 {
+        shared.failed(&failure);
+    }
+    assert!(shared.waits() <= base, "{:?}", shared.waits());
+    assert_eq!(pods.report().errors[ErrorCause::Server as usize], 8);
+    shared.succeeded();
+    assert_eq!(shared.waits(), Duration::ZERO);
+    shared.failed(&failure);
+    assert!(!shared.waits().is_zero() && shared.waits() <= base, "{:?}", shared.waits());
 }
 
 /// Failures are the server's and not a pod's: all pods wait, and none asks on its own.

@@ -1,3 +1,4 @@
+mod lease;
 mod together;
 
 use std::{
@@ -16,6 +17,16 @@ use crate::{
 
 async fn rig() -> Rig {
     Rig::start(Options::default(), pace()).await
+}
+
+/// Who writes, in these tests.
+fn writing() -> Writing {
+    Writing {
+        class: "tidegate.io/tidegate".into(),
+        namespace: "system".to_owned(),
+        identity: "me".to_owned(),
+        own: ServiceName::new("system", "tidegate"),
+    }
 }
 
 /// What the watch of slices says of itself.

@@ -123,6 +123,32 @@ async fn slices_wait_for_this_nodes_zone() {
     assert_eq!(zone.as_deref(), Some("zone-b"));
 }
 
+/// A25: where early drain is turned off, nobody is told which nodes leave.
+#[tokio::test]
+async fn leaving_nodes_are_told_only_where_that_is_wanted() {
+    for early_drain in [true, false] {
+        let options = Options { early_drain, ..Options::default() };
+        let mut rig = Rig::start_with(options, pace(), &["endpointslices", "nodes"]).await;
+        let leaving = "{\"metadata\":{\"name\":\"n\",\"resourceVersion\":\"4\"},\"spec\":{\"taints\":\
+            [{\"key\":\"ToBeDeletedByClusterAutoscaler\"}]}}";
+        let mut lists = [rig.expect("list").await, rig.expect("list").await];
+        lists.sort_by_key(|list| list.target.contains("nodes"));
+        let [slices, nodes] = lists;
+        slices.list(10, None, &[]).await;
+        nodes.items(10, None, &[leaving.to_owned()]).await;
+        let mut told = Vec::new();
+        // Slices are told after what nodes say.
+        loop {
+            match rig.event().await {
+                Event::NodesLeaving(nodes) => told.push(nodes.len()),
+                Event::SlicesListed(_) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(told, if early_drain { vec![1] } else { Vec::new() });
+    }
+}
+
 #[tokio::test]
 async fn slices_do_not_wait_for_a_zone_that_may_not_be_read() {
     let (mut rig, nodes) = on_a_node().await;
@@ -182,13 +208,7 @@ async fn services_and_nodes_are_seen_in_the_view() {
 /// The leader takes the Lease, writes the status where it differs, and says in an Event what cannot be.
 #[tokio::test]
 async fn the_leader_writes_status_and_events() {
-    let writing = Writing {
-        class: "tidegate.io/tidegate".into(),
-        namespace: "system".to_owned(),
-        identity: "me".to_owned(),
-        own: ServiceName::new("system", "tidegate"),
-    };
-    let options = Options { node: Some("here".into()), writing: Some(writing), ..Options::default() };
+    let options = Options { node: Some("here".into()), writing: Some(writing()), ..Options::default() };
     let rig = Rig::start_with(options, pace(), &["/"]).await;
     let own = slice("own", 5)
         .replace(

@@ -1,13 +1,16 @@
-//! What the simulation asserts of drains: their deadlines, and what their records add up to.
+//! What the simulation asserts of drains: that workers and operators are told the deadlines which follow from the facts.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use tidegate_core::{
-    DrainDeadline, DrainPlan, DrainRecord, Endpoint, PodRef,
+    DrainDeadline, DrainPlan, Endpoint, PodRef,
     table::{EndpointView, ServiceView},
 };
 
-use super::world::World;
+use super::{
+    ledger::{self, Counts, covers},
+    world::World,
+};
 
 impl World {
     /// Workers are told of a plan: a deadline only ever moves earlier while its drain lasts.
@@ -40,22 +43,25 @@ impl World {
         assert_eq!(self.wanted.iter().cloned().collect::<Vec<_>>(), wanted.into_iter().collect::<Vec<_>>());
     }
 
-    /// Every flow that was there is accounted for, and others came only as a last resort.
-    pub(super) fn check_record(&mut self, record: &DrainRecord) {
-        assert!(record.undone || record.flows_left == 0, "{record:?}");
-        assert!(record.flows_left + record.ends.total() >= record.flows_at_start, "{record:?}");
-        let after = record.flows_after_start();
-        let came = self.came_late.remove(&record.endpoint.id()).unwrap_or(0);
-        assert_eq!(after, came, "{record:?}");
-        self.seen.records_with_flows += u64::from(record.flows_at_start > 0);
+    /// How many flows are on each endpoint.
+    pub(super) fn counts(&self) -> Counts {
+        let mut counts = Counts::new();
+        for flow in &self.flows {
+            *counts.entry(ledger::key(&flow.endpoint)).or_default() += 1;
+        }
+        counts
     }
 
-    /// The deadlines that operators see are those that workers follow.
-    pub(super) fn check_plans(&self, views: &[ServiceView]) {
+    /// What operators see and what workers follow is what the facts ask for.
+    pub(super) fn check_plans(&mut self, views: &[ServiceView]) {
+        self.ledger.compare(views, &self.counts());
         for endpoint in views.iter().flat_map(|view| &view.endpoints) {
+            let planned = self.plans.get(&endpoint.endpoint.id()).copied();
             let shown = endpoint.drain.as_ref().and_then(|drain| drain.deadline);
-            let planned = self.plans.get(&endpoint.endpoint.id()).map(|plan| plan.deadline);
-            assert_eq!(shown, planned, "{endpoint:?}");
+            assert_eq!(shown, planned.map(|plan| plan.deadline), "{endpoint:?}");
+            if covers(endpoint.endpoint.service()) {
+                assert_eq!(planned, self.ledger.plan(&ledger::key(&endpoint.endpoint)), "{endpoint:?}");
+            }
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tidegate_core::{
-    AdminState, Conditions, DrainDeadline, EndpointSelector, Event, FixedEndpoint, Policy, RebalanceSettings,
-    Rng, ServiceConfig, ServiceName, ServicePort, ServiceSettings, Slice, SliceEndpoint, SliceName,
-    SlicePort, Timestamp, WhenNoneReady,
+    AdminState, Conditions, DrainDeadline, EndpointSelector, Event, FixedEndpoint, OnRemoval, Policy,
+    RebalanceSettings, Rng, ServiceConfig, ServiceName, ServicePort, ServiceSettings, Slice, SliceEndpoint,
+    SliceName, SlicePort, Timestamp, WhenNoneReady,
 };
 
 use super::model::Model;
@@ -62,10 +62,14 @@ impl Generator {
             settings.when_none_ready = WhenNoneReady::ServingTerminating;
         }
         if self.chance(50) {
-            let time = Duration::from_secs(1 + self.rng.below(600) as u64);
+            let time = self.time();
             settings.drain.deadline =
                 if self.chance(50) { DrainDeadline::Pod } else { DrainDeadline::After(time) };
+            settings.drain.margin = Duration::from_secs(self.rng.below(4) as u64);
+            settings.drain.max_per_second = [1, 5, 50, 500][self.rng.below(4)];
+            settings.drain.window = self.chance(60).then(|| self.time() / 2);
         }
+        settings.on_removal = [OnRemoval::Keep, OnRemoval::Deadline, OnRemoval::Close][self.rng.below(3)];
         if self.chance(60) {
             settings.rebalance = Some(RebalanceSettings {
                 max_per_second: 1 + self.rng.below(50) as u32,
@@ -85,6 +89,12 @@ impl Generator {
             (0..count).map(|_| endpoint(self)).collect()
         });
         ServiceConfig { port, settings, fixed }
+    }
+
+    /// Some seconds, or some minutes.
+    fn time(&mut self) -> Duration {
+        let most = if self.chance(60) { 20_000 } else { 600_000 };
+        Duration::from_millis(1_000 + self.rng.below(most) as u64)
     }
 
     fn address(&mut self, v6: bool) -> IpAddr {
@@ -211,7 +221,7 @@ impl Generator {
         if self.chance(10) {
             return Some(Event::PodGone { uid });
         }
-        let killed = now.after(Duration::from_secs(self.rng.below(300) as u64));
+        let killed = if self.chance(5) { Timestamp::default() } else { now.after(self.time()) };
         Some(Event::PodDeadline { namespace: slice.name.namespace.clone(), uid, killed })
     }
 
@@ -310,8 +320,8 @@ impl Generator {
             EndpointSelector::Pod { service, pod: format!("pod-{address}").into() }
         };
         let state = if self.chance(40) { AdminState::Drain } else { AdminState::InService };
-        let time = Duration::from_secs(self.rng.below(600) as u64);
-        let deadline = (state == AdminState::Drain && self.chance(50)).then_some(time);
+        let time = if self.chance(5) { Duration::ZERO } else { self.time() };
+        let deadline = (state == AdminState::Drain && self.chance(60)).then_some(time);
         Event::AdminStateRequested { endpoints, state, by: "ann".into(), reason: String::new(), deadline }
     }
 

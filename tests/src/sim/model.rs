@@ -5,11 +5,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use tidegate_core::{
-    AdminState, AdmissionMode, Conditions, EndpointSelector, Event, Policy, ServiceConfig, ServicePort,
-    Slice, SliceName, Tier, WhenNoneReady,
+    AdminState, AdmissionMode, Conditions, EndpointSelector, Event, Policy, PortName, ServiceConfig,
+    ServiceName, ServicePort, Slice, SliceName, Tier, Timestamp, WhenNoneReady,
 };
 
 /// A pod's uid, or none.
@@ -27,10 +28,22 @@ pub(super) struct Model {
     node: Option<Arc<str>>,
     /// The nodes that are going away.
     leaving: BTreeSet<Arc<str>>,
-    requests: Vec<(EndpointSelector, AdminState, String)>,
+    requests: Vec<Request>,
+    /// When pods are killed.
+    pods: BTreeMap<Arc<str>, Timestamp>,
+    /// What slices said to be terminating that have changed since [`Model::forget_terminated`].
+    terminated: BTreeSet<(ServiceName, PortName, SocketAddr, Uid)>,
     /// At which change a slice first had a pod at an address.
     arrivals: BTreeMap<(SliceName, IpAddr, Uid), u64>,
     changes: u64,
+}
+
+/// What an operator asked for.
+struct Request {
+    endpoints: EndpointSelector,
+    state: AdminState,
+    at: Timestamp,
+    deadline: Option<Duration>,
 }
 
 /// What the model says of an endpoint.
@@ -42,6 +55,8 @@ pub(super) struct Known {
     pub(super) drains: bool,
     /// It drains because its node is going away.
     pub(super) leaves: bool,
+    /// Its pod, as namespace/name.
+    pub(super) pod: Option<Arc<str>>,
     pub(super) weight: u16,
     node: Option<Arc<str>>,
     node_hints: Vec<Arc<str>>,
@@ -62,9 +77,17 @@ pub(super) struct Expected {
     pub(super) ambiguous: bool,
 }
 
+impl Expected {
+    /// Whether an endpoint of this pod takes flows.
+    pub(super) fn takes_flows(&self, uid: &str) -> bool {
+        let is_it = |known: &Known| known.uid.as_deref() == Some(uid) && known.mode != AdmissionMode::Closed;
+        self.present.values().any(is_it)
+    }
+}
+
 impl Model {
     /// Takes a fact in; false where it is known already.
-    pub(super) fn tell(&mut self, event: &Event) -> bool {
+    pub(super) fn tell(&mut self, event: &Event, now: Timestamp) -> bool {
         match event {
             Event::ServicesConfigured(configs) => {
                 let configs = configs.iter().map(|config| (config.port.clone(), config.clone())).collect();
@@ -108,12 +131,22 @@ impl Model {
             }
             Event::SliceApplied(slice) => self.apply(slice),
             Event::SliceDeleted(name) => self.delete(name),
-            Event::AdminStateRequested { endpoints, state, by, .. } => {
-                self.requests.push((endpoints.clone(), *state, by.clone()));
+            Event::AdminStateRequested { endpoints, state, deadline, .. } => {
+                let (endpoints, state, deadline) = (endpoints.clone(), *state, *deadline);
+                self.requests.push(Request { endpoints, state, at: now, deadline });
                 true
             }
             // Whose flows have a deadline says nothing about who gets new ones.
-            Event::EndpointEmptied(_) | Event::PodDeadline { .. } | Event::PodGone { .. } => true,
+            Event::PodDeadline { uid, killed, .. } => {
+                let known = self.pods.entry(Arc::clone(uid)).or_insert(*killed);
+                *known = (*known).min(*killed);
+                true
+            }
+            Event::PodGone { uid } => {
+                self.pods.remove(uid);
+                true
+            }
+            Event::EndpointEmptied(_) => true,
         }
     }
 
@@ -122,6 +155,7 @@ impl Model {
             return false;
         }
         self.changes += 1;
+        self.note_terminated(&slice.name);
         let has = |address: IpAddr, uid: &Uid| {
             slice.endpoints.iter().any(|endpoint| endpoint.address == address && endpoint.pod_uid == *uid)
         };
@@ -135,13 +169,59 @@ impl Model {
     }
 
     fn delete(&mut self, name: &SliceName) -> bool {
+        self.note_terminated(name);
         self.arrivals.retain(|(slice, _, _), _| slice != name);
         self.slices.remove(name).is_some()
     }
 
+    /// Keeps what a slice that is about to change says to be terminating.
+    fn note_terminated(&mut self, name: &SliceName) {
+        let Some(slice) = self.slices.get(name).filter(|slice| !slice.is_fqdn) else { return };
+        let Some(service) = &slice.service else { return };
+        for port in &slice.ports {
+            let terminating = slice.endpoints.iter().filter(|endpoint| endpoint.conditions.terminating);
+            let key = |address| SocketAddr::new(address, port.number);
+            self.terminated.extend(terminating.map(|endpoint| {
+                (service.clone(), port.name.clone(), key(endpoint.address), endpoint.pod_uid.clone())
+            }));
+        }
+    }
+
+    /// All that was said so far has been acted upon.
+    pub(super) fn forget_terminated(&mut self) {
+        self.terminated.clear();
+    }
+
+    /// Whether a slice says that this endpoint of a named port is terminating, or one did that has changed since.
+    pub(super) fn says_terminating(&self, port: &ServicePort, address: SocketAddr, uid: &Uid) -> bool {
+        let Some(name) = &port.port else { return false };
+        let said = (port.service.clone(), name.clone(), address, uid.clone());
+        let is_it = |slice: &Slice| {
+            let is_port = |number: u16| address.port() == number;
+            let is_listed = slice.ports.iter().any(|port| port.name == *name && is_port(port.number));
+            let mut endpoints = slice.endpoints.iter();
+            is_listed
+                && endpoints.any(|endpoint| {
+                    endpoint.address == address.ip()
+                        && endpoint.pod_uid == *uid
+                        && endpoint.conditions.terminating
+                })
+        };
+        self.terminated.contains(&said) || self.slices_of(port).any(is_it)
+    }
+
+    /// When a pod is killed, where that is known.
+    pub(super) fn killed(&self, uid: &Uid) -> Option<Timestamp> {
+        self.pods.get(uid.as_ref()?).copied()
+    }
+
     /// What follows for a configured service.
     pub(super) fn expect(&self, port: &ServicePort) -> Option<Expected> {
-        let config = self.configs.get(port)?;
+        Some(self.expect_under(port, self.configs.get(port)?))
+    }
+
+    /// What follows for a service if this is its configuration.
+    pub(super) fn expect_under(&self, port: &ServicePort, config: &ServiceConfig) -> Expected {
         let ports: BTreeSet<_> =
             self.slices_of(port).flat_map(|slice| &slice.ports).map(|port| &port.name).collect();
         let ambiguous = config.fixed.is_none() && port.port.is_none() && ports.len() > 1;
@@ -153,8 +233,8 @@ impl Model {
             },
         };
         let last_resort = config.settings.when_none_ready == WhenNoneReady::ServingTerminating;
-        for (address, (known, pod)) in &mut present {
-            let operator = self.operator_drains(port, *address, pod.as_deref());
+        for (address, known) in &mut present {
+            let operator = self.drain_asked(port, *address, known.pod.as_deref()).is_some();
             let Conditions { ready, serving, terminating } = known.conditions;
             let is_waiting = known.uid.as_ref().is_some_and(|uid| self.gates.contains(uid));
             let gate = is_waiting && terminating && ready;
@@ -166,8 +246,6 @@ impl Model {
                 () => AdmissionMode::Closed,
             };
         }
-        let mut present: BTreeMap<_, _> =
-            present.into_iter().map(|(address, (known, _))| (address, known)).collect();
         if present.values().any(|known| known.mode == AdmissionMode::Open) {
             let is_waiting = |known: &Known| known.uid.as_ref().is_some_and(|uid| self.gates.contains(uid));
             for known in present.values_mut() {
@@ -177,7 +255,7 @@ impl Model {
             }
         }
         self.close_leaving(&mut present);
-        Some(self.choose(config, present, ambiguous))
+        self.choose(config, present, ambiguous)
     }
 
     /// A25: what is on a node that goes is closed, where another endpoint of its family stays open.
@@ -248,7 +326,7 @@ impl Model {
     }
 
     /// S4: everything any slice says, sorted so that the best is last; one uid is as bad as its worst slice.
-    fn joined(&self, port: &ServicePort, name: &str) -> BTreeMap<SocketAddr, (Known, Uid)> {
+    fn joined(&self, port: &ServicePort, name: &str) -> BTreeMap<SocketAddr, Known> {
         let mut said: BTreeMap<SocketAddr, Vec<_>> = BTreeMap::new();
         for slice in self.slices_of(port) {
             let Some(number) = slice.ports.iter().find(|port| &*port.name == name) else { continue };
@@ -275,23 +353,29 @@ impl Model {
                 (!conditions.terminating, conditions.ready, *arrival, Reverse(slice.clone()), uid)
             });
             let (endpoint, ..) = best.expect("a key has at least one");
-            let known = Known {
+            Known {
                 uid: endpoint.pod_uid.clone(),
                 conditions: conditions_of(&endpoint.pod_uid),
                 mode: AdmissionMode::Closed,
                 drains: false,
                 leaves: false,
+                pod: endpoint.pod_name.clone(),
                 weight: 1,
                 node: endpoint.node.clone(),
                 node_hints: endpoint.node_hints.clone(),
                 zone_hints: endpoint.zone_hints.clone(),
-            };
-            (known, endpoint.pod_name.clone())
+            }
         };
         said.into_iter().map(|(key, all)| (key, winner(all))).collect()
     }
 
-    fn operator_drains(&self, port: &ServicePort, address: SocketAddr, pod: Option<&str>) -> bool {
+    /// When an operator asked for the drain of this endpoint, where one does, and the deadline of that.
+    pub(super) fn drain_asked(
+        &self,
+        port: &ServicePort,
+        address: SocketAddr,
+        pod: Option<&str>,
+    ) -> Option<(Timestamp, Option<Duration>)> {
         let means = |selector: &EndpointSelector| match selector {
             EndpointSelector::Address { service, address: asked } => {
                 *service == port.service && *asked == address
@@ -300,22 +384,24 @@ impl Model {
                 *service == port.service && pod.is_some_and(|pod| pod.ends_with(&format!("/{asked}")))
             }
         };
-        let last = self.requests.iter().rev().find(|(selector, ..)| means(selector));
-        last.is_some_and(|(_, state, _)| *state == AdminState::Drain)
+        let last = self.requests.iter().rev().find(|request| means(&request.endpoints));
+        last.filter(|request| request.state == AdminState::Drain)
+            .map(|request| (request.at, request.deadline))
     }
 }
 
-fn fixed(list: &[tidegate_core::FixedEndpoint]) -> BTreeMap<SocketAddr, (Known, Uid)> {
+fn fixed(list: &[tidegate_core::FixedEndpoint]) -> BTreeMap<SocketAddr, Known> {
     let known = |weight| Known {
         uid: None,
         conditions: Conditions::default(),
         mode: AdmissionMode::Closed,
         drains: false,
         leaves: false,
+        pod: None,
         weight,
         node: None,
         node_hints: Vec::new(),
         zone_hints: Vec::new(),
     };
-    list.iter().rev().map(|endpoint| (endpoint.address, (known(endpoint.weight), None))).collect()
+    list.iter().rev().map(|endpoint| (endpoint.address, known(endpoint.weight))).collect()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidegate_core::{Claim, Endpoint, EndpointId, FlowEnd};
 
-use super::world::{Flow, World};
+use super::{flows::Flow, world::World};
 
 impl World {
     /// Moves whom the rebalance lets go at this moment, in any order, some of whom are not quiet after all.
@@ -32,7 +32,8 @@ impl World {
                 continue;
             }
             granted += 1;
-            let Flow { permit, endpoint } = self.flows.swap_remove(at);
+            let Flow { permit, endpoint, .. } = self.flows.swap_remove(at);
+            self.tally.count(&endpoint, FlowEnd::Ordered);
             permit.end(FlowEnd::Ordered);
             run.left(id);
             let (_, share) =

@@ -10,29 +10,32 @@ use std::{
 };
 
 use tidegate_core::{
-    AdmissionMode, DrainPlan, Endpoint, EndpointId, Event, FlowKey, Notice, Output, Permit, PickState,
-    PodRef, Rebalance, Refusal, ServiceId, ServicePort, ServiceSnapshot, Snapshot, Table, Tier, Timestamp,
-    table::ServiceView,
+    AdmissionMode, DrainPlan, EndpointId, Event, Notice, Output, PickState, PodRef, Rebalance, ServiceId,
+    ServicePort, ServiceSnapshot, Snapshot, Table, Tier, Timestamp, table::ServiceView,
 };
 
 use super::{
-    gates,
+    flows::Flow,
+    gates::Waiting,
     generate::Generator,
+    instances::Instance,
+    ledger::Ledger,
     model::{Expected, Model},
     seen::Seen,
+    sheds::{Hand, Pace},
+    tally::Tally,
 };
+
+/// Workers of the proxy.
+const WORKERS: usize = 3;
+/// Other instances.
+const INSTANCES: u64 = 2;
 
 /// A worker: the snapshot that it picks from, and its cursors.
 #[derive(Default)]
-struct Worker {
-    snapshot: Arc<Snapshot>,
-    cursors: BTreeMap<ServicePort, PickState>,
-}
-
-/// A flow: its permit, and the endpoint it had from the start.
-pub(super) struct Flow {
-    pub(super) permit: Permit,
-    pub(super) endpoint: Arc<Endpoint>,
+pub(super) struct Worker {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) cursors: BTreeMap<ServicePort, PickState>,
 }
 
 /// Everything in a simulation.
@@ -42,11 +45,18 @@ pub(super) struct World {
     pub(super) table: Table,
     pub(super) now: Timestamp,
     pub(super) published: Arc<Snapshot>,
-    workers: Vec<Worker>,
+    pub(super) workers: Vec<Worker>,
+    /// The workers' parts in drains.
+    pub(super) hands: Vec<Hand>,
     pub(super) flows: Vec<Flow>,
-    /// Pods at gates; whether one could be told that nothing is left.
-    pub(super) gates: BTreeMap<Arc<str>, bool>,
-    slots: BTreeMap<ServicePort, ServiceId>,
+    /// Pods at gates.
+    pub(super) gates: BTreeMap<Arc<str>, Waiting>,
+    /// Other instances of the proxy.
+    pub(super) instances: Vec<Instance>,
+    pub(super) slots: BTreeMap<ServicePort, ServiceId>,
+    pub(super) ledger: Ledger,
+    pub(super) tally: Tally,
+    pub(super) pace: Pace,
     /// What workers were told last.
     pub(super) plans: BTreeMap<EndpointId, DrainPlan>,
     /// Flows that entered an endpoint whose drain was on.
@@ -66,10 +76,15 @@ impl World {
             table: Table::new(seed),
             now: Timestamp::from_millis(1),
             published: Arc::default(),
-            workers: (0..3).map(|_| Worker::default()).collect(),
+            workers: (0..WORKERS).map(|_| Worker::default()).collect(),
+            hands: (0..WORKERS).map(|_| Hand::default()).collect(),
             flows: Vec::new(),
             gates: BTreeMap::new(),
+            instances: (1..=INSTANCES).map(|number| Instance::new(seed + number)).collect(),
             slots: BTreeMap::new(),
+            ledger: Ledger::default(),
+            tally: Tally::default(),
+            pace: Pace::default(),
             plans: BTreeMap::new(),
             came_late: BTreeMap::new(),
             wanted: Arc::new([]),
@@ -87,8 +102,12 @@ impl World {
 
     /// One thing happens, and everything is checked.
     pub(super) fn step(&mut self) {
-        match self.generator.rng.below(21) {
+        match self.generator.rng.below(27) {
             20 => self.ask_gate(),
+            21..=22 => self.pass(),
+            23..=24 => self.see_a_drain_through(),
+            25 => (0..2 + self.generator.rng.below(4)).for_each(|_| self.step_elsewhere()),
+            26 => (0..30).for_each(|_| self.open_flow()),
             0..=6 => {
                 let facts = self.generator.facts(&self.model, self.now);
                 self.tell(facts);
@@ -98,13 +117,10 @@ impl World {
                 self.tell(vec![repetition]);
             }
             8 => {
-                let millis = [1, 999, 60_000, 100_000_000][self.generator.rng.below(4)];
+                let millis = [1, 999, 5_000, 60_000, 100_000_000][self.generator.rng.below(5)];
                 self.now = self.now.after(Duration::from_millis(millis));
-                self.table.handle_tick(self.now);
-                self.poll();
-                self.check_after_tick();
-                self.check_wanted();
-                self.move_flows();
+                self.tick();
+                self.look_at_plans(20);
             }
             9..=10 => {
                 let worker = self.generator.rng.below(self.workers.len());
@@ -121,6 +137,7 @@ impl World {
             }
             _ => self.close_flow(),
         }
+        self.step_elsewhere();
         self.check();
     }
 
@@ -130,9 +147,24 @@ impl World {
             self.close_flow();
         }
         self.tell(vec![Event::ServicesConfigured(Vec::new())]);
+        self.tick();
+        self.seen.replanned_gone = self.ledger.replanned_gone;
+        assert!(self.table.services().is_empty(), "nothing is configured and no flow is left");
+    }
+
+    /// The table looks at all counts, as it does once a second.
+    pub(super) fn tick(&mut self) {
         self.table.handle_tick(self.now);
         self.poll();
-        assert!(self.table.services().is_empty(), "nothing is configured and no flow is left");
+        self.check_after_tick();
+        self.check_wanted();
+        self.move_flows();
+    }
+
+    /// What the facts so far ask for is worked out for comparison.
+    pub(super) fn act(&mut self) {
+        let flows = self.counts();
+        self.ledger.act(&mut self.model, &flows, self.now);
     }
 
     fn tell(&mut self, facts: Vec<Event>) {
@@ -140,11 +172,16 @@ impl World {
         let generation = self.table.generation();
         let snapshot = Arc::clone(&self.published);
         let mut is_new = false;
+        self.instances.iter_mut().for_each(|instance| instance.tell(&facts));
         for fact in facts {
-            is_new |= self.model.tell(&fact);
+            if matches!(fact, Event::ServicesConfigured(_)) {
+                self.pace.forget();
+            }
+            is_new |= self.model.tell(&fact, self.now);
             self.table.handle_event(fact, self.now);
         }
         let outputs = self.poll();
+        self.act();
         if !is_new {
             assert_eq!(self.table.generation(), generation, "what is known is no change");
             assert_eq!(outputs, 0, "what is known is nothing to tell");
@@ -165,7 +202,7 @@ impl World {
         self.model.configs.keys().filter_map(expect).collect()
     }
 
-    fn part(&self, snapshot: &Snapshot, port: &ServicePort) -> Option<Arc<ServiceSnapshot>> {
+    pub(super) fn part(&self, snapshot: &Snapshot, port: &ServicePort) -> Option<Arc<ServiceSnapshot>> {
         snapshot.service(*self.slots.get(port)?).cloned()
     }
 
@@ -181,7 +218,10 @@ impl World {
                 }
                 Output::EndpointGone { endpoint, .. } => assert!(endpoint.admission().flows() > 0),
                 Output::EndpointBack { .. } => self.seen.came_back += 1,
-                Output::DrainPlanned { endpoint, plan, .. } => self.planned(endpoint, *plan),
+                Output::DrainPlanned { endpoint, service, plan } => {
+                    self.planned(endpoint, *plan);
+                    self.tell_workers(endpoint, *service, *plan);
+                }
                 Output::PodsWanted(pods) => {
                     assert_ne!(self.wanted, *pods, "what a source knows is not said again");
                     self.seen.wanted_pods += pods.len() as u64;
@@ -194,6 +234,9 @@ impl World {
                 Output::Notice(Notice::Drained { record } | Notice::DrainUndone { record }) => {
                     self.check_record(record);
                 }
+                Output::Notice(Notice::DrainBegan { endpoint, flows, .. }) => {
+                    self.drain_began(endpoint, *flows);
+                }
                 Output::Notice(_) => {}
             }
             outputs += 1;
@@ -205,91 +248,6 @@ impl World {
             assert_eq!(known, slot, "a slot never changes");
         }
         outputs
-    }
-
-    fn open_flow(&mut self) {
-        let at = self.generator.rng.below(self.slots.len());
-        let Some((port, slot)) = self.slots.iter().nth(at).map(|(port, slot)| (port.clone(), *slot)) else {
-            return;
-        };
-        let client = self.generator.client();
-        let worker = self.generator.rng.below(self.workers.len());
-        let is_current = self.workers[worker].snapshot.generation() == self.published.generation();
-        let Some(service) = self.workers[worker].snapshot.service(slot).cloned() else { return };
-        let state = self.workers[worker].cursors.entry(port.clone()).or_default();
-        let key = FlowKey { client };
-        let mut tried: Vec<Arc<Endpoint>> = Vec::new();
-        let expected = self.model.expect(&port);
-        loop {
-            match service.admit(&key, &tried, state, &mut self.generator.rng, self.now) {
-                Ok(permit) => {
-                    let endpoint = Arc::clone(permit.endpoint());
-                    gates::check_entered(&self.gates, &mut self.seen, &endpoint);
-                    if endpoint.admission().mode() != AdmissionMode::Open {
-                        *self.came_late.entry(endpoint.id()).or_default() += 1;
-                    }
-                    let expected = expected.as_ref().expect("a service that was given up takes no flow");
-                    let known =
-                        expected.present.get(&endpoint.address()).expect("a flow went to one that is gone");
-                    assert_eq!(
-                        known.uid,
-                        endpoint.identity().pod_uid,
-                        "a flow went to the address's old pod"
-                    );
-                    let may = known.mode == AdmissionMode::Open
-                        || (known.mode == AdmissionMode::LastResort && service.tier() == Tier::LastResort);
-                    assert!(may && !expected.ambiguous, "a flow went to {endpoint:?}, which is {known:?}");
-                    assert!(!tried.iter().any(|other| Arc::ptr_eq(other, &endpoint)), "never the same twice");
-                    if is_current {
-                        let allowed = if client.is_ipv4() { &expected.for_v4 } else { &expected.for_v6 };
-                        assert!(allowed.contains(&endpoint.address()), "{} for {client}", endpoint.address());
-                    }
-                    if self.generator.rng.below(5) == 0 {
-                        // The connect failed: this one's permit goes, and another endpoint is asked.
-                        self.seen.retries += 1;
-                        tried.push(endpoint);
-                        drop(permit);
-                        continue;
-                    }
-                    self.seen.flows += 1;
-                    self.seen.stale_picks += u64::from(!is_current);
-                    self.seen.last_resort_flows += u64::from(known.mode == AdmissionMode::LastResort);
-                    self.flows.push(Flow { permit, endpoint });
-                }
-                Err(refusal) if is_current => {
-                    let expected = expected.as_ref().expect("it is in the current snapshot");
-                    let allowed = if client.is_ipv4() { &expected.for_v4 } else { &expected.for_v6 };
-                    let reason = match (expected.synced, tried.is_empty()) {
-                        (false, _) => Refusal::NotSynced,
-                        (true, true) => Refusal::NoneReady,
-                        (true, false) => Refusal::AllTried,
-                    };
-                    assert_eq!(refusal, reason);
-                    let left = expected.synced && allowed.len() > tried.len();
-                    assert!(
-                        !left,
-                        "refused, though {allowed:?} may take flows and {} were tried",
-                        tried.len()
-                    );
-                }
-                Err(_) => {}
-            }
-            return;
-        }
-    }
-
-    fn close_flow(&mut self) {
-        if self.flows.is_empty() {
-            return;
-        }
-        let Flow { permit, endpoint } = self.flows.swap_remove(self.generator.rng.below(self.flows.len()));
-        assert!(Arc::ptr_eq(permit.endpoint(), &endpoint));
-        let was_last = permit.release();
-        // Now and then a report is lost, or comes for nothing.
-        if (was_last && !self.generator.chance(20)) || self.generator.chance(5) {
-            self.table.handle_event(Event::EndpointEmptied(endpoint.id()), self.now);
-            self.poll();
-        }
     }
 
     fn check(&mut self) {
@@ -323,29 +281,6 @@ impl World {
             self.seen.narrowed_by_hints += u64::from(narrowed);
             self.seen.ambiguous += u64::from(expected.ambiguous);
         }
-    }
-
-    /// Every flow is counted, once, on the endpoint it has, and that endpoint can be seen.
-    fn check_flows(&self, views: &[ServiceView]) {
-        let mut counted: BTreeMap<EndpointId, u64> = BTreeMap::new();
-        for flow in &self.flows {
-            assert!(Arc::ptr_eq(flow.permit.endpoint(), &flow.endpoint), "a flow never changes its endpoint");
-            *counted.entry(flow.endpoint.id()).or_default() += 1;
-        }
-        let mut identities = BTreeSet::new();
-        for view in views {
-            for endpoint in view.endpoints.iter().map(|view| &view.endpoint) {
-                let flows = counted.remove(&endpoint.id()).unwrap_or(0);
-                assert_eq!(endpoint.admission().flows(), flows, "{endpoint:?}");
-                let is_new = identities.insert((view.port.clone(), endpoint.identity().clone()));
-                assert!(is_new, "two endpoints with one identity");
-                assert_eq!(
-                    self.table.endpoint(endpoint.id()).map(|endpoint| endpoint.id()),
-                    Some(endpoint.id())
-                );
-            }
-        }
-        assert!(counted.is_empty(), "flows on endpoints that cannot be seen: {counted:?}");
     }
 
     /// A tick finds all that reports did not tell.

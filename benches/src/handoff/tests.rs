@@ -1,6 +1,8 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
+use tidegate_tests::support::until;
+
 use super::*;
 
 #[test]
@@ -39,11 +41,7 @@ fn endpoint(answer: Answer) -> SocketAddr {
 fn seen(address: SocketAddr, enough: impl Fn(&Seen) -> bool) -> Arc<Seen> {
     let plan = Plan { flows: 8, period: Duration::from_millis(5), rate: 200, ..Plan::QUICK[0] };
     let load = Load::start(address, plan, 0).unwrap();
-    let until = Instant::now() + Duration::from_secs(30);
-    while !enough(&load.seen) {
-        assert!(Instant::now() < until, "{:?}", load.seen);
-        thread::sleep(Duration::from_millis(1));
-    }
+    until("the load has seen it", || enough(&load.seen));
     load.finish()
 }
 

@@ -8,6 +8,7 @@ mod load;
 mod node;
 mod pods;
 mod probes;
+mod records;
 mod removed;
 mod upgrade;
 

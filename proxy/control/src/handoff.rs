@@ -15,7 +15,8 @@ use tidegate_sys::FrozenFlow;
 use tokio::time::Instant;
 
 use crate::{
-    BoundListener, Command, ControlError, ControlHandle, Controller, Desired, DesiredListener, Lifecycle,
+    AuditRecord, BoundListener, Command, ControlError, ControlHandle, Controller, Desired, DesiredListener,
+    Lifecycle,
     listening::Listening,
     request::{Purpose, Reply, Request},
     state,
@@ -45,6 +46,10 @@ pub(crate) struct Handoff {
     pub(crate) turn: usize,
     /// The drains that were on when it gave its listeners up, with the flows of each that had gone on elsewhere.
     pub(crate) drains_on: BTreeMap<EndpointId, u64>,
+    /// The number of the first record that the successor was not told.
+    pub(crate) told: u64,
+    /// Records of a predecessor's, until all is known that drains have come to.
+    pub(crate) records: Vec<AuditRecord>,
 }
 
 /// A listener with copies of its sockets.
@@ -67,6 +72,8 @@ pub(crate) enum Step {
     TakeFacts(serde_json::Value, Reply<()>),
     Clients(Reply<Vec<ServiceClients>>),
     TakeClients(ServiceClients, Reply<()>),
+    Records(u64, Reply<Option<(serde_json::Value, u64)>>),
+    TakeRecords(serde_json::Value, Reply<()>),
     Drains(Reply<serde_json::Value>),
     TakeDrains(serde_json::Value, Reply<()>),
     Lend(Reply<io::Result<Vec<LentListener>>>),
@@ -110,7 +117,19 @@ impl ControlHandle {
         self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::TakeClients(clients, reply))).await
     }
 
-    /// What drains have come to, for a successor that has their flows.
+    /// Records of drains that are over, from this number on, as many as one message takes, and the number to go on with;
+    /// `None` where there are no more.
+    pub async fn records(&self, from: u64) -> Result<Option<(serde_json::Value, u64)>, ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::Records(from, reply))).await
+    }
+
+    /// Keeps a predecessor's records until it says the rest of what drains have come to; what cannot be read is logged and
+    /// left out.
+    pub async fn take_records(&self, records: serde_json::Value) -> Result<(), ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::TakeRecords(records, reply))).await
+    }
+
+    /// What drains have come to, for a successor that has their flows; records that were told already are left out.
     pub async fn drains_so_far(&self) -> Result<serde_json::Value, ControlError> {
         self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::Drains(reply))).await
     }
@@ -179,6 +198,13 @@ impl Controller {
             }
             Step::TakeClients(clients, reply) => {
                 self.take_clients(&clients);
+                let _ = reply.send(());
+            }
+            Step::Records(from, reply) => {
+                let _ = reply.send(self.records(from));
+            }
+            Step::TakeRecords(records, reply) => {
+                self.take_records(records);
                 let _ = reply.send(());
             }
             Step::Drains(reply) => {

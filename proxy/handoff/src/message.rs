@@ -49,6 +49,11 @@ pub enum Message {
         /// The endpoints that clients went to: address, and the pod's uid where there is one.
         endpoints: Vec<(SocketAddr, Option<String>)>,
     },
+    /// Predecessor: records of drains that are over, as many as a message takes.
+    Records {
+        /// The records.
+        records: serde_json::Value,
+    },
     /// Successor: I accept on those that I am to have.
     Accepting {
         /// The addresses in fact of those that came from the predecessor.

@@ -3,7 +3,7 @@
 //! Both processes have the same clock, so moments are told as they are. What a build does not know of another one's
 //! words is left out; a record that cannot be read costs that record.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, mem, net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tidegate_core::{
@@ -38,7 +38,11 @@ pub struct KnownClient {
     pub seen: u64,
 }
 
-/// All that is known of drains.
+/// Records that go in one message: so many, or until they are about so many bytes.
+const RECORDS: usize = 4_096;
+const RECORDS_BYTES: usize = 4 << 20;
+
+/// All that is known of drains, but for records that were told ahead.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Drains {
@@ -96,6 +100,13 @@ impl Told {
         }
     }
 
+    /// About how long it is in words.
+    fn length(&self) -> usize {
+        let (namespace, name, port) = &self.service;
+        let texts = [Some(namespace), Some(name), port.as_ref(), self.pod_uid.as_ref(), self.pod.as_ref()];
+        texts.into_iter().flatten().chain([&self.why]).map(String::len).sum::<usize>() + 512
+    }
+
     fn port(&self) -> ServicePort {
         port(&self.service)
     }
@@ -133,11 +144,40 @@ impl Told {
 }
 
 impl Controller {
+    /// Records from a number on, as many as go in one message, and the number to go on with.
+    pub(super) fn records(&mut self, from: u64) -> Option<(serde_json::Value, u64)> {
+        let (rest, end) = self.audit.from_number(from);
+        let mut length = 0;
+        let told = rest.take(RECORDS).map(|record| Told::of(record)).take_while(|told| {
+            let is_first = length == 0;
+            length += told.length();
+            is_first || length <= RECORDS_BYTES
+        });
+        let told: Vec<_> = told.collect();
+        // Those that were dropped meanwhile are not told.
+        let first = end - self.audit.from_number(from).0.count() as u64;
+        self.handoff.told = first + told.len() as u64;
+        (!told.is_empty()).then(|| (serde_json::to_value(told).unwrap_or_default(), self.handoff.told))
+    }
+
+    /// Keeps a predecessor's records.
+    pub(super) fn take_records(&mut self, records: serde_json::Value) {
+        match serde_json::from_value::<Vec<Told>>(records) {
+            Ok(told) => {
+                let records = self.into_records(told);
+                self.handoff.records.extend(records);
+            }
+            Err(error) => tracing::error!(%error, "a predecessor's records of drains cannot be read"),
+        }
+    }
+
     /// What drains have come to, for a successor that has their flows.
     pub(super) fn drains_so_far(&self) -> serde_json::Value {
         let answer = self.audit_answer();
+        let (rest, _) = self.audit.from_number(self.handoff.told);
+        let told = self.audit.from_number(0).0.count() - rest.count();
         let is_over = |record: &&AuditRecord| record.over && !self.has_moved(&record.drain);
-        let (over, on): (Vec<_>, Vec<_>) = answer.records.iter().partition(is_over);
+        let (over, on): (Vec<_>, Vec<_>) = answer.records.iter().skip(told).partition(is_over);
         let drains = Drains {
             over: over.into_iter().map(Told::of).collect(),
             on: on.into_iter().map(Told::of).collect(),
@@ -168,19 +208,11 @@ impl Controller {
                 return;
             }
         };
-        let known: BTreeMap<_, _> = self
-            .table
-            .services()
-            .into_iter()
-            .flat_map(|service| service.endpoints)
-            .map(|view| ((view.endpoint.service().clone(), view.endpoint.identity().clone()), view.endpoint))
-            .collect();
+        let known = self.known();
         let find = |told: &Told| known.get(&(told.port(), told.identity())).cloned();
-        let over = over.into_iter().map(|told| {
-            let endpoint = find(&told);
-            told.into_record(endpoint)
-        });
-        self.audit.go_on_from(over.collect(), dropped);
+        let mut records = mem::take(&mut self.handoff.records);
+        records.extend(self.into_records(over));
+        self.audit.go_on_from(records, dropped);
         for told in on {
             let so_far = DrainSoFar {
                 began: Timestamp::from_nanos(told.began),
@@ -195,6 +227,22 @@ impl Controller {
             }
         }
         self.carry_out_all();
+    }
+
+    /// Every endpoint of the table.
+    fn known(&self) -> BTreeMap<(ServicePort, EndpointIdentity), Arc<Endpoint>> {
+        let views = self.table.services().into_iter().flat_map(|service| service.endpoints);
+        let named = |endpoint: &Endpoint| (endpoint.service().clone(), endpoint.identity().clone());
+        views.map(|view| (named(&view.endpoint), view.endpoint)).collect()
+    }
+
+    fn into_records(&self, told: Vec<Told>) -> Vec<AuditRecord> {
+        let known = self.known();
+        let record = |told: Told| {
+            let endpoint = known.get(&(told.port(), told.identity())).cloned();
+            told.into_record(endpoint)
+        };
+        told.into_iter().map(record).collect()
     }
 
     /// Which clients went to which endpoint, of each service that remembers it.

@@ -21,6 +21,11 @@ impl Predecessor {
             let (message, bytes) = facts::tell_clients(known);
             channel.say_with(&message, &bytes, &[], STEP)?;
         }
+        let mut next = 0;
+        while let Some((records, number)) = ask.block_on(self.shared.handle.records(next))? {
+            next = number;
+            channel.say(&Message::Records { records }, STEP)?;
+        }
         let mut facts = Facts { operators: ask.block_on(self.shared.handle.facts())? };
         let mut rest = &lent[..];
         loop {

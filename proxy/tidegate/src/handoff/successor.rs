@@ -22,6 +22,7 @@ use tidegate_handoff::{
     message::{Door, Facts, Hello, ListenerFacts, Welcome},
 };
 use tidegate_sys::FrozenFlow;
+use tokio::runtime::Runtime;
 
 use super::{STEP, asker, facts, fault, meeting, own_pod};
 use crate::{
@@ -164,7 +165,7 @@ impl Takeover {
         self.channel.say(&Message::Ready, STEP)?;
         let desired = desired_listeners(configuration);
         let mut taken = Vec::new();
-        let (bound, facts) = match self.hear_listeners() {
+        let (bound, facts) = match self.hear_listeners(shared, &ask) {
             Ok((mut listeners, facts, clients)) => {
                 for known in clients {
                     ask.block_on(shared.handle.take_clients(known))?;
@@ -240,7 +241,11 @@ impl Takeover {
         }
     }
 
-    fn hear_listeners(&self) -> Result<(Vec<PassedOn>, Facts, Vec<ServiceClients>), ChannelError> {
+    fn hear_listeners(
+        &self,
+        shared: &Shared,
+        ask: &Runtime,
+    ) -> Result<(Vec<PassedOn>, Facts, Vec<ServiceClients>), ChannelError> {
         let (mut all, mut known, mut first) = (Vec::new(), Vec::new(), None);
         loop {
             let Received { message, descriptors, bytes } = self.channel.hear(self.handoff.timeout)?;
@@ -252,6 +257,11 @@ impl Takeover {
                     continue;
                 }
                 Message::Abort { why } | Message::Refuse { why } => return Err(other(why)),
+                Message::Records { records } => {
+                    ask.block_on(shared.handle.take_records(records))
+                        .map_err(|error| other(error.to_string()))?;
+                    continue;
+                }
                 _ => return Err(other("it said something else".to_owned())),
             };
             let mut sockets: VecDeque<_> = descriptors.into_iter().map(TcpListener::from).collect();

@@ -10,7 +10,9 @@ mod pods;
 mod probes;
 mod records;
 mod removed;
+mod turns;
 mod upgrade;
+mod users;
 
 use std::{
     fs::{self, File},

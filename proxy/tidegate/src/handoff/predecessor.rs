@@ -248,7 +248,8 @@ impl Predecessor {
             _ => bail!("the successor broke the protocol"),
         };
         let mut pauses = Pauses::default();
-        let given = self.give_the_rest(channel, ask, (&lent, taken), listeners_only.is_some(), &mut pauses);
+        let room = listeners_only.is_none().then_some(hello.flow_limit);
+        let given = self.give_the_rest(channel, ask, (&lent, taken), room, &mut pauses);
         *moved = pauses.0.len() as u64;
         if given.is_err() {
             ask.block_on(self.shared.handle.take_back_listeners())?;
@@ -276,7 +277,7 @@ impl Predecessor {
         channel: &Channel,
         ask: &Runtime,
         (lent, taken): (&[SocketAddr], Vec<SocketAddr>),
-        listeners_only: bool,
+        room: Option<u64>,
         pauses: &mut Pauses,
     ) -> anyhow::Result<()> {
         fault::at("accepting-heard");
@@ -286,13 +287,21 @@ impl Predecessor {
             _ => bail!("workers {silent:?} did not let their listeners go"),
         };
         let_go(ask.block_on(self.shared.handle.give_up_listeners(taken))?)?;
-        if !listeners_only {
+        // There may be more of them than when it said hello; from here on only those come that the rest accepts.
+        let flows = self.flows();
+        let moves = room.is_some_and(|room| flows <= room);
+        if let (Some(room), false) = (room, moves) {
+            tracing::warn!(
+                "there are {flows} flows by now and the successor's descriptor limit allows {room} (RLIMIT_NOFILE): they stay here"
+            );
+        }
+        if moves {
             self.give_flows(channel, ask, gives_all, pauses)?;
         }
         if !gives_all {
             // Until here clients of listeners that the successor does not have were served here; who came last moves last.
             let_go(ask.block_on(self.shared.handle.close_rest())?)?;
-            if !listeners_only {
+            if moves {
                 self.give_flows(channel, ask, true, pauses)?;
             }
         }

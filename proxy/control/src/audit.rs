@@ -173,7 +173,7 @@ impl AuditLog {
 
     /// The records from a number on, and the number of the one that comes next. Every record has the number after that of
     /// the one before, also where that was dropped.
-    pub(crate) fn from_number(&self, number: u64) -> (impl Iterator<Item = &Arc<AuditRecord>>, u64) {
+    pub(crate) fn starting_at(&self, number: u64) -> (impl Iterator<Item = &Arc<AuditRecord>>, u64) {
         let gone = number.saturating_sub(self.dropped);
         let skipped = usize::try_from(gone).unwrap_or(usize::MAX);
         (self.records.iter().skip(skipped), self.dropped + self.records.len() as u64)

@@ -146,7 +146,7 @@ impl Told {
 impl Controller {
     /// Records from a number on, as many as go in one message, and the number to go on with.
     pub(super) fn records(&mut self, from: u64) -> Option<(serde_json::Value, u64)> {
-        let (rest, end) = self.audit.from_number(from);
+        let (rest, end) = self.audit.starting_at(from);
         let mut length = 0;
         let told = rest.take(RECORDS).map(|record| Told::of(record)).take_while(|told| {
             let is_first = length == 0;
@@ -155,7 +155,7 @@ impl Controller {
         });
         let told: Vec<_> = told.collect();
         // Those that were dropped meanwhile are not told.
-        let first = end - self.audit.from_number(from).0.count() as u64;
+        let first = end - self.audit.starting_at(from).0.count() as u64;
         self.handoff.told = first + told.len() as u64;
         (!told.is_empty()).then(|| (serde_json::to_value(told).unwrap_or_default(), self.handoff.told))
     }
@@ -164,7 +164,7 @@ impl Controller {
     pub(super) fn take_records(&mut self, records: serde_json::Value) {
         match serde_json::from_value::<Vec<Told>>(records) {
             Ok(told) => {
-                let records = self.into_records(told);
+                let records = self.audit_records(told);
                 self.handoff.records.extend(records);
             }
             Err(error) => tracing::error!(%error, "a predecessor's records of drains cannot be read"),
@@ -174,8 +174,8 @@ impl Controller {
     /// What drains have come to, for a successor that has their flows.
     pub(super) fn drains_so_far(&self) -> serde_json::Value {
         let answer = self.audit_answer();
-        let (rest, _) = self.audit.from_number(self.handoff.told);
-        let told = self.audit.from_number(0).0.count() - rest.count();
+        let (rest, _) = self.audit.starting_at(self.handoff.told);
+        let told = self.audit.starting_at(0).0.count() - rest.count();
         let is_over = |record: &&AuditRecord| record.over && !self.has_moved(&record.drain);
         let (over, on): (Vec<_>, Vec<_>) = answer.records.iter().skip(told).partition(is_over);
         let drains = Drains {
@@ -211,7 +211,7 @@ impl Controller {
         let known = self.known();
         let find = |told: &Told| known.get(&(told.port(), told.identity())).cloned();
         let mut records = mem::take(&mut self.handoff.records);
-        records.extend(self.into_records(over));
+        records.extend(self.audit_records(over));
         self.audit.go_on_from(records, dropped);
         for told in on {
             let so_far = DrainSoFar {
@@ -236,7 +236,7 @@ impl Controller {
         views.map(|view| (named(&view.endpoint), view.endpoint)).collect()
     }
 
-    fn into_records(&self, told: Vec<Told>) -> Vec<AuditRecord> {
+    fn audit_records(&self, told: Vec<Told>) -> Vec<AuditRecord> {
         let known = self.known();
         let record = |told: Told| {
             let endpoint = known.get(&(told.port(), told.identity())).cloned();

@@ -1,18 +1,23 @@
 //! Live handoff: a successor takes over listeners and live flows, and clients and endpoints do not notice.
 
+mod deaths;
 mod facts;
 mod failures;
 mod flows;
 mod limits;
 mod load;
 mod node;
+mod offspring;
 mod pods;
 mod probes;
 mod records;
 mod removed;
+mod rivals;
+mod stalls;
 mod turns;
 mod upgrade;
 mod users;
+mod waiters;
 
 use std::{
     fs::{self, File},
@@ -21,7 +26,7 @@ use std::{
 };
 
 use serde_json::json;
-use tidegate_tests::support::{Proxy, Setup, eventually};
+use tidegate_tests::support::{Endpoint, Process, Proxy, Setup, eventually, until};
 
 /// A setup whose proxies hand over.
 fn setup() -> Setup {
@@ -29,7 +34,7 @@ fn setup() -> Setup {
 }
 
 /// Starts a program in a namespace of processes of its own, as a container has it; none where that cannot be made.
-fn own_processes() -> Option<&'static [&'static str]> {
+pub(crate) fn own_processes() -> Option<&'static [&'static str]> {
     const LAUNCHER: &[&str] = &["unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child"];
     let works = Command::new(LAUNCHER[0]).args(&LAUNCHER[1..]).arg("true").status();
     if works.is_ok_and(|status| status.success()) {
@@ -37,6 +42,18 @@ fn own_processes() -> Option<&'static [&'static str]> {
     }
     tidegate_tests::support::skipped("a namespace of processes cannot be made here");
     None
+}
+
+/// The predecessor goes on as if nobody had come, and has counted so many failures.
+#[track_caller]
+fn expect_as_before(proxy: &Proxy, endpoint: &Endpoint, failures: u64) {
+    proxy.wait_for_log("this process goes on");
+    until("it is counted", || {
+        proxy.metrics().sum("tidegate_handoffs_total", &[("result", "failed")]) >= failures
+    });
+    proxy.expect_all_on(endpoint);
+    assert_eq!(proxy.get("/readyz").status, 200);
+    assert!(proxy.is_running());
 }
 
 /// A second process on the same configuration.
@@ -81,6 +98,15 @@ impl Successor {
             }
             self.log().contains("taken over").then_some(())
         });
+    }
+
+    /// Starts it, to fail at this point.
+    fn failing(proxy: &Proxy, fault: &str) -> Self {
+        Self::start(proxy, &[("TIDEGATE_HANDOFF_FAULT", fault)])
+    }
+
+    fn process(&self) -> Process {
+        Process::new(self.child.id())
     }
 
     #[track_caller]

@@ -36,6 +36,9 @@ const HEAD_LIMIT: usize = 16 * 1024;
 const CONNECTION_AGE: Duration = Duration::from_secs(60);
 /// How long that request may still take: its answer, too, has to be read.
 const LAST_ANSWER: Duration = Duration::from_secs(15);
+/// How long whoever was accepted may take to ask, once no more is served here, and to read the answer. Another process
+/// waits for that.
+const STOPPING: Duration = Duration::from_millis(500);
 /// How long accept rests after an error that concerns the process, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -81,7 +84,7 @@ pub async fn serve_until(
     drop(serving);
     let all = u32::try_from(door.most).unwrap_or(u32::MAX);
     // Whoever takes longer is cut.
-    let _ = timeout(LAST_ANSWER, door.slots.acquire_many(all)).await;
+    let _ = timeout(2 * STOPPING, door.slots.acquire_many(all)).await;
     Ok(())
 }
 
@@ -199,9 +202,12 @@ pub(crate) async fn serve_connection<Stream>(
             timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
         }
         // Whoever was accepted is answered once; its request may still be on its way.
-        () = async { let _ = (served.changed().await, asked.wait_for(|asked| *asked).await); } => {
+        () = async {
+            let _ = served.changed().await;
+            let _ = timeout(STOPPING, asked.wait_for(|asked| *asked)).await;
+        } => {
             connection.as_mut().graceful_shutdown();
-            timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
+            timeout(STOPPING, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {

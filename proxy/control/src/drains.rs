@@ -62,10 +62,26 @@ impl Keeper {
         self.restored.iter().map(event).collect()
     }
 
-    /// Takes a predecessor's requests as if they had been there at the start.
-    pub(crate) fn take(&mut self, requests: Vec<StoredRequest>) -> Vec<Event> {
+    /// Takes a predecessor's requests as if they had been there at the start. Those that are in force here and not among
+    /// them were taken back there.
+    pub(crate) fn replace(
+        &mut self,
+        requests: Vec<StoredRequest>,
+        in_force: Vec<(EndpointSelector, OperatorRequest)>,
+    ) -> Vec<Event> {
+        let is_taken_back =
+            |(selector, _): &(EndpointSelector, _)| !requests.iter().any(|it| it.selector == *selector);
+        let undo = |(endpoints, request): (EndpointSelector, OperatorRequest)| Event::AdminStateRequested {
+            endpoints,
+            state: AdminState::InService,
+            by: request.by,
+            reason: request.reason,
+            deadline: None,
+        };
+        let mut events: Vec<Event> = in_force.into_iter().filter(is_taken_back).map(undo).collect();
         self.restored = requests;
-        self.events()
+        events.extend(self.events());
+        events
     }
 
     /// A request as it is written. One that is in force since before the restart keeps its time.

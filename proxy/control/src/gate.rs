@@ -50,7 +50,7 @@ pub(crate) enum Ask {
     Wait(Arc<str>, Reply<Result<watch::Receiver<GateState>, ControlError>>),
     PodsAt(IpAddr, Reply<BTreeSet<Arc<str>>>),
     Instances(ServiceName, Reply<Vec<Instance>>),
-    AwaitPredecessor(bool, Reply<()>),
+    AwaitOthers(bool, Reply<()>),
 }
 
 /// The pods that are waited for.
@@ -61,8 +61,8 @@ pub(crate) struct Gates {
     pub(crate) is_stale: bool,
     /// Another process accepts, or takes flows over: that none is here says nothing.
     pub(crate) hands_over: bool,
-    /// The process that this one took over from may have flows left.
-    pub(crate) awaits_predecessor: bool,
+    /// Another process, before or after this one, may have flows left.
+    pub(crate) awaits_others: bool,
 }
 
 impl ControlHandle {
@@ -81,9 +81,9 @@ impl ControlHandle {
         self.ask(ANSWER_LIMIT, |reply| Request::Gate(Ask::Instances(service, reply))).await
     }
 
-    /// Says nothing of flows from here on, or again, because the process that this one took over from has some.
-    pub async fn await_predecessor(&self, awaits: bool) -> Result<(), ControlError> {
-        self.ask(ANSWER_LIMIT, |reply| Request::Gate(Ask::AwaitPredecessor(awaits, reply))).await
+    /// Says nothing of flows from here on, because another process has some that are not counted here; or says it again.
+    pub async fn await_others(&self, awaits: bool) -> Result<(), ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Gate(Ask::AwaitOthers(awaits, reply))).await
     }
 }
 
@@ -99,8 +99,8 @@ impl Controller {
             Ask::Instances(service, reply) => {
                 let _ = reply.send(self.table.instances_of(&service));
             }
-            Ask::AwaitPredecessor(awaits, reply) => {
-                self.gates.awaits_predecessor = awaits;
+            Ask::AwaitOthers(awaits, reply) => {
+                self.gates.awaits_others = awaits;
                 self.gates.is_stale = true;
                 let _ = reply.send(());
             }
@@ -147,7 +147,7 @@ impl Controller {
 
     fn gate_state(&self, uid: &str) -> GateState {
         let is_starting = self.course.lifecycle() == Lifecycle::Starting;
-        let is_alone = !self.gates.hands_over && !self.gates.awaits_predecessor;
+        let is_alone = !self.gates.hands_over && !self.gates.awaits_others;
         let synced = !is_starting && is_alone && !self.awaits_source(&self.services);
         GateState { synced, view: self.table.gate(uid) }
     }

@@ -75,7 +75,7 @@ pub(crate) enum Step {
     Records(u64, Reply<Option<(serde_json::Value, u64)>>),
     TakeRecords(serde_json::Value, Reply<()>),
     Drains(Reply<serde_json::Value>),
-    TakeDrains(serde_json::Value, Reply<()>),
+    TakeDrains(serde_json::Value, bool, Reply<()>),
     Lend(Reply<io::Result<Vec<LentListener>>>),
     Open(Vec<BoundListener>, Reply<()>),
     GiveUpListeners(Vec<SocketAddr>, Reply<Vec<usize>>),
@@ -134,9 +134,10 @@ impl ControlHandle {
         self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::Drains(reply))).await
     }
 
-    /// Goes on with a predecessor's drains, whose flows are here; what cannot be read is logged and left out.
-    pub async fn take_drains(&self, drains: serde_json::Value) -> Result<(), ControlError> {
-        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::TakeDrains(drains, reply))).await
+    /// Goes on with a predecessor's drains, whose flows are here; what cannot be read is logged and left out. Where the
+    /// predecessor has died, flows that it had and that did not come are broken.
+    pub async fn take_drains(&self, drains: serde_json::Value, has_died: bool) -> Result<(), ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::TakeDrains(drains, has_died, reply))).await
     }
 
     /// Copies of the listeners' sockets.
@@ -210,8 +211,8 @@ impl Controller {
             Step::Drains(reply) => {
                 let _ = reply.send(self.drains_so_far());
             }
-            Step::TakeDrains(drains, reply) => {
-                self.take_drains(drains);
+            Step::TakeDrains(drains, has_died, reply) => {
+                self.take_drains(drains, has_died);
                 let _ = reply.send(());
             }
             Step::AwaitSource(reply) => self.handoff.waiting.push(reply),
@@ -221,6 +222,7 @@ impl Controller {
             }
             Step::Lend(reply) => {
                 self.handoff.lent = true;
+                self.remember_drains();
                 self.gates.hands_over = true;
                 self.gates.is_stale = true;
                 self.refresh_gates();
@@ -285,11 +287,15 @@ impl Controller {
         }
     }
 
-    /// What operators asked of the predecessor holds here too, whatever the state directory had.
+    /// What operators asked of the predecessor holds here too, and nothing else, whatever the state directory had.
     fn take_operators(&mut self, facts: serde_json::Value) {
+        if facts.is_null() {
+            // It died before it told.
+            return;
+        }
         match state::from_json(facts) {
             Ok(requests) => {
-                for event in self.keeper.take(requests) {
+                for event in self.keeper.replace(requests, self.table.operator_requests()) {
                     self.tell_table(event);
                 }
                 self.carry_out_all();

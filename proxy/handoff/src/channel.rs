@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::Shutdown,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
@@ -45,6 +46,9 @@ pub enum ChannelError {
     /// It said nothing in time.
     #[error("the other process said nothing for {0:?}")]
     Silent(Duration),
+    /// It said a part of something, and no more in time, or no more at all.
+    #[error("the other process stopped in the middle of a word")]
+    Torn,
     /// What came is no message.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -57,7 +61,7 @@ pub enum ChannelError {
         got: usize,
     },
     /// The other side belongs to somebody else.
-    #[error("the other process belongs to user {found}, this one to user {own}")]
+    #[error("process of user {found} speaks with one of user {own}: run both as the same user")]
     User {
         /// Whose it is.
         found: u32,
@@ -80,9 +84,28 @@ impl Channel {
         }
     }
 
+    /// Takes a connection over that somebody has made here, and tells a stranger why it is refused.
+    pub fn accepted(stream: UnixStream, own: u32) -> Result<Self, ChannelError> {
+        let words = stream.try_clone()?;
+        Self::new(stream, own).inspect_err(|error| {
+            let frame = frame::encode(&Message::Refuse { why: error.to_string() }, &[], 0);
+            // Whoever does not listen to that need not know.
+            if let Ok(frame) = frame
+                && words.set_nonblocking(true).is_ok()
+            {
+                let _ = rights::send_with(&words, &frame, &[]);
+            }
+        })
+    }
+
     /// Connects.
     pub fn connect(path: &Path, own: u32) -> Result<Self, ChannelError> {
         Self::new(UnixStream::connect(path)?, own)
+    }
+
+    /// Another handle of the same connection.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { stream: self.stream.try_clone()?, peer: self.peer })
     }
 
     /// The process at the other end; none where it is in another container.
@@ -95,7 +118,8 @@ impl Channel {
         self.say_with(message, &[], &[], limit)
     }
 
-    /// Says something with bytes behind it and descriptors with it, within `limit`.
+    /// Says something with bytes behind it and descriptors with it, within `limit`. After a part of it nothing else can be
+    /// said: the other side hears that it ends in the middle.
     pub fn say_with(
         &self,
         message: &Message,
@@ -107,16 +131,42 @@ impl Channel {
         let frame = frame::encode(message, bytes, descriptors.len())?;
         let (mut sent, mut descriptors) = (0, descriptors);
         while sent < frame.len() {
-            self.stream.set_write_timeout(Some(left(until, limit)?))?;
-            match rights::send_with(&self.stream, &frame[sent..], descriptors) {
+            match self.send(&frame[sent..], descriptors, until, limit) {
                 Ok(length) => {
                     sent += length;
-                    descriptors = &[];
+                    if length > 0 {
+                        descriptors = &[];
+                    }
                 }
-                Err(error) => failed(error, limit)?,
+                Err(error) => {
+                    if sent > 0 {
+                        let _ = self.stream.shutdown(Shutdown::Write);
+                    }
+                    return Err(error);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Sends what there is room for; nothing, where the call is to be made again.
+    fn send(
+        &self,
+        bytes: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        until: Instant,
+        limit: Duration,
+    ) -> Result<usize, ChannelError> {
+        self.stream.set_write_timeout(Some(left(until, limit)?))?;
+        rights::send_with(&self.stream, bytes, descriptors).or_else(|error| failed(error, limit).map(|()| 0))
+    }
+
+    /// Says something, and waits for the answer within `limit`. Who has gone may have said why before.
+    pub fn ask(&self, message: &Message, limit: Duration) -> Result<Received, ChannelError> {
+        match self.say(message, limit) {
+            Ok(()) | Err(ChannelError::Ended) => self.hear(limit),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits for a message, within `limit`.
@@ -124,10 +174,16 @@ impl Channel {
         let until = Instant::now() + limit;
         let mut descriptors = Vec::new();
         let mut header = [0; HEADER];
-        self.fill(&mut header, &mut descriptors, until, limit)?;
+        self.fill(&mut header[..1], &mut descriptors, until, limit)?;
+        // What follows cannot be waited for again: it would be taken for the beginning of something else.
+        let torn = |error| match error {
+            ChannelError::Silent(_) | ChannelError::Ended => ChannelError::Torn,
+            other => other,
+        };
+        self.fill(&mut header[1..], &mut descriptors, until, limit).map_err(torn)?;
         let header = Header::decode(&header)?;
         let mut body = vec![0; header.body()];
-        self.fill(&mut body, &mut descriptors, until, limit)?;
+        self.fill(&mut body, &mut descriptors, until, limit).map_err(torn)?;
         if descriptors.len() != header.descriptors {
             return Err(ChannelError::Descriptors { said: header.descriptors, got: descriptors.len() });
         }

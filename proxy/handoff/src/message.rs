@@ -67,12 +67,12 @@ pub enum Message {
         /// The flows.
         flows: Vec<FlowFacts>,
     },
-    /// Successor: I have them, and have read nothing.
+    /// Successor: I have them, and have read nothing. The doors are the last batch.
     Held {
         /// The batch's number.
         batch: u64,
     },
-    /// Predecessor: I have dropped my copies; they are yours.
+    /// Predecessor: they are yours, and I take them back no more. After the doors' that is all there was.
     Commit {
         /// The batch's number.
         batch: u64,
@@ -87,15 +87,15 @@ pub enum Message {
         /// Why.
         why: String,
     },
-    /// Predecessor: that was all; the admin sides' sockets and my own, in the order of `doors`.
+    /// Predecessor: that was all; the admin sides' sockets and my own, in the order of `doors`. Nobody can ask me anything
+    /// any more.
     Doors {
+        /// The last batch's number.
+        batch: u64,
         /// What the sockets are.
         doors: Vec<Door>,
-        /// What was counted.
-        counts: Vec<Count>,
-        /// What drains have come to, those that are over and those that are on.
-        #[serde(default)]
-        drains: serde_json::Value,
+        /// What no source can tell, as it is by now.
+        facts: Facts,
         /// What is left.
         left: Left,
     },
@@ -104,7 +104,7 @@ pub enum Message {
         /// What was counted.
         counts: Vec<Count>,
     },
-    /// Successor: I answer on them. From here on the predecessor takes nothing back.
+    /// Successor: I answer on the doors.
     Finished,
     /// Operator's command: start a successor.
     Upgrade {
@@ -199,13 +199,20 @@ pub struct ListenerFacts {
     pub sockets: usize,
 }
 
-/// What no source can tell.
+/// What no source can tell. It is told before the first flow moves, so that the successor has it when the predecessor dies,
+/// and again at the end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Facts {
     /// What operators asked for, as the state directory keeps it.
     #[serde(default)]
     pub operators: serde_json::Value,
+    /// What drains have come to, those that are over and those that are on.
+    #[serde(default)]
+    pub drains: serde_json::Value,
+    /// What was counted.
+    #[serde(default)]
+    pub counts: Vec<Count>,
 }
 
 /// A number that is carried on.

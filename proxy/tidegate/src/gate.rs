@@ -178,7 +178,9 @@ async fn exchange(
     }
     let (mut body, mut text) = (response.into_body(), Vec::new());
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+        // Who has answered was there, and another one may be by now.
+        let Ok(frame) = frame else { break };
+        let Ok(data) = frame.into_data() else { continue };
         text.extend_from_slice(&data);
         anyhow::ensure!(text.len() <= ANSWER_LIMIT, "this is no gate of a Tidegate");
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {

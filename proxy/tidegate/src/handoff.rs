@@ -1,13 +1,16 @@
 //! Live handoff: a successor takes over from the process that runs.
 //!
-//! `meeting` is the socket, `predecessor` and `successor` are the two sides, each on a thread of its own that speaks
-//! and waits, so that neither the controller nor a worker ever does. `upgrade` is a predecessor that starts its successor
-//! itself, `parked` is who waits until this process ends, `facts` puts what else is told into words. `fault` is for tests. The words are in `tidegate_handoff`; what each step does to listeners and flows is in
+//! `meeting` is the socket, `predecessor` (with `handover`) and `successor` are the two sides, each on a thread of its own
+//! that speaks and waits, so that neither the controller nor a worker ever does. `upgrade` is a predecessor that starts its
+//! successor itself, `parked` is who waits until this process ends, `lingering` is for as long as both have flows, `facts`
+//! puts what else is told into words. `fault` is for tests. The words are in `tidegate_handoff`; what each step does to listeners and flows is in
 //! `tidegate_control`.
 
 pub(crate) mod facts;
 mod fault;
+mod handover;
 mod lend;
+pub(crate) mod lingering;
 pub(crate) mod meeting;
 pub(crate) mod parked;
 mod pauses;
@@ -21,13 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    io::Errno,
-    process::{Pid, PidfdFlags, pidfd_open},
-};
 use tidegate_config::{Configuration, Handoff};
-use tidegate_control::ControlHandle;
 use tidegate_handoff::ChannelError;
 
 use self::successor::Takeover;
@@ -69,32 +66,6 @@ fn is_gone(error: &anyhow::Error) -> bool {
 /// The pod that this process runs in, where it runs in one.
 fn own_pod() -> Option<String> {
     std::env::var("POD_UID").ok().filter(|uid| !uid.is_empty())
-}
-
-/// Keeps gates shut until a predecessor has ended: flows that did not move are not counted here.
-pub(crate) fn await_end(process: u32, handle: &ControlHandle) -> anyhow::Result<()> {
-    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
-    let process = match pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
-        Some(Ok(process)) => process,
-        // It has ended.
-        Some(Err(Errno::SRCH)) => return Ok(()),
-        _ => {
-            tracing::warn!(
-                "the predecessor cannot be watched: a gate does not count the flows that stay with it"
-            );
-            return Ok(());
-        }
-    };
-    asker()?.block_on(handle.await_predecessor(true))?;
-    let handle = handle.clone();
-    thread::Builder::new().name("predecessor".to_owned()).spawn(move || {
-        while poll(&mut [PollFd::new(&process, PollFlags::IN)], None) == Err(Errno::INTR) {}
-        if let Ok(ask) = asker() {
-            // Where the controller has ended nobody waits any more.
-            let _ = ask.block_on(handle.await_predecessor(false));
-        }
-    })?;
-    Ok(())
 }
 
 /// Two configurations with the same hash mean the same.

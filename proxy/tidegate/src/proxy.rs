@@ -4,6 +4,7 @@
 //! reloads. One thread holds the admin runtime, so that a slow scrape shows in nobody's latency.
 
 use std::{
+    cell::RefCell,
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
@@ -13,11 +14,11 @@ use std::{
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use tidegate_admin::metrics::Carried;
+use tidegate_admin::metrics::{Carried, Totals};
 use tidegate_config::{Configuration, FlowLog, Workers};
 use tidegate_control::{
-    BindFn, BoundListener, Clock, ControlCounters, ControlHandle, Controller, Desired, DesiredListener,
-    Ended, LifecycleSettings, StateDirectory, controller::Wiring,
+    BindFn, BoundListener, Clock, ControlCounters, ControlHandle, Controller, Desired, Ended,
+    LifecycleSettings, StateDirectory, controller::Wiring,
 };
 use tidegate_core::Snapshot;
 use tidegate_dataplane::{FlowLogRate, WorkerCounters, WorkerOptions, spawn_worker};
@@ -30,13 +31,23 @@ use crate::{
     admin,
     audit_file::AuditWriter,
     handoff::{
-        self, facts::Lingering, meeting::Meeting, parked::Parked, predecessor::Predecessor, successor::Taken,
+        self,
+        lingering::{Counting, Lingering},
+        meeting::Meeting,
+        parked::Parked,
+        predecessor::Predecessor,
+        successor::Taken,
     },
     overrides::Overrides,
     reload, signals,
     sockets::Inherited,
     source::{SYNC_WAIT_KUBERNETES, Source},
 };
+
+mod listeners;
+
+use self::listeners::bind_listeners;
+pub(crate) use self::listeners::desired_listeners;
 
 /// Commands that wait for one worker.
 const COMMANDS_WAITING: usize = 1024;
@@ -72,6 +83,7 @@ pub(crate) struct Proxy {
     workers: Vec<JoinHandle<()>>,
     /// The socket for a successor, the thread that waits for one, and what tells it that the last flow has ended.
     meeting: Option<(Arc<Meeting>, JoinHandle<()>, std::sync::mpsc::Sender<()>)>,
+    counting: Option<Counting>,
     /// A handoff that its predecessor took back: why. What was committed is served to its end.
     taken_back: Option<String>,
 }
@@ -271,17 +283,18 @@ impl Proxy {
             control,
             workers,
             meeting: None,
+            counting: None,
             taken_back: None,
         };
         let superseded = takeover.as_ref().map(|takeover| takeover.superseded.clone()).unwrap_or_default();
-        let (meeting, own_predecessor) = match takeover {
+        let (meeting, others) = match takeover {
             None => (meeting, None),
             Some(takeover) => match takeover.run(&shared, &kept, worker_count, &bind)? {
                 Taken::Whole { doors, meeting, predecessor, counted } => {
                     shared.carried.set(counted);
-                    if let Some(process) = predecessor.as_ref().and_then(Channel::process) {
-                        handoff::await_end(process, &shared.handle)?;
-                    }
+                    let hears = predecessor.as_ref().map(Channel::try_clone).transpose()?;
+                    let follow = |hears| Lingering::follow(hears, &shared, Totals::default(), None);
+                    let others = hears.map(follow).transpose()?;
                     admin.open(doors, &shared)?;
                     if following_signals {
                         // Before the predecessor may end: else its end would be taken for the service's.
@@ -291,13 +304,14 @@ impl Proxy {
                         Taken::finish(predecessor);
                     }
                     shared.source.begin_to_write();
-                    (meeting, predecessor.map(|it| Lingering::follow(it, shared.carried.clone())))
+                    (meeting, others)
                 }
-                Taken::Part(why) => {
+                Taken::Part(why, predecessor) => {
                     tracing::error!(why, "the running process took back what it had not handed over");
                     let linger = kept.handoff.as_ref().map_or(Duration::ZERO, |handoff| handoff.linger);
                     proxy.leave(linger)?;
                     proxy.taken_back = Some(why);
+                    proxy.counting = Some(Counting::begin(predecessor, shared.clone())?);
                     (None, None)
                 }
             },
@@ -316,7 +330,7 @@ impl Proxy {
                 binary: std::env::current_exe(),
                 seed,
                 superseded,
-                own_predecessor,
+                others: RefCell::new(others.into_iter().collect()),
                 ended,
             };
             proxy.meeting = Some((meeting, predecessor.serve()?, over));
@@ -353,38 +367,11 @@ impl Proxy {
                 let _ = thread.join();
             }
         }
+        self.counting.into_iter().for_each(Counting::finish);
         match self.taken_back {
             Some(why) => Err(anyhow::anyhow!("the handoff did not come to its end: {why}")),
             None => ended,
         }
-    }
-}
-
-fn bind_listeners(
-    configuration: &Configuration,
-    workers: usize,
-    bind: &BindFn,
-) -> anyhow::Result<Vec<BoundListener>> {
-    configuration
-        .listeners
-        .iter()
-        .map(|listener| {
-            let bound = BoundListener::bind(desired_listener(listener), workers, bind)
-                .with_context(|| format!("listener {:?}", &*listener.name))?;
-            tracing::info!(
-                listener = &*listener.name, address = %bound.address(), service = %listener.service, workers,
-                "listening"
-            );
-            Ok(bound)
-        })
-        .collect()
-}
-
-fn desired_listener(listener: &tidegate_config::Listener) -> DesiredListener {
-    DesiredListener {
-        name: Arc::clone(&listener.name),
-        address: listener.address,
-        port: listener.service.clone(),
     }
 }
 
@@ -416,11 +403,6 @@ pub(crate) fn desired<Listener>(
             sync_wait,
         },
     }
-}
-
-/// The listeners that a reload asks for.
-pub(crate) fn desired_listeners(configuration: &Configuration) -> Vec<DesiredListener> {
-    configuration.listeners.iter().map(desired_listener).collect()
 }
 
 /// One line in so many, as the workers know it.

@@ -47,7 +47,11 @@ pub(crate) fn run(options: &cli::Upgrade) -> anyhow::Result<ExitCode> {
         );
     };
     let binary = options.binary.as_deref().map(std::path::absolute).transpose()?;
-    channel.say(&Message::Upgrade { binary }, STEP).context("cannot ask the running proxy")?;
+    match channel.say(&Message::Upgrade { binary }, STEP) {
+        // It may have said before why it does not listen.
+        Ok(()) | Err(ChannelError::Ended) => {}
+        Err(error) => return Err(error).context("cannot ask the running proxy"),
+    }
     let outcome = Upgraded::of(&outcome(&channel, &socket)?);
     show(options.output, &outcome, table)
 }

@@ -3,7 +3,6 @@
 mod view;
 
 use std::{
-    collections::BTreeSet,
     io::Write as _,
     ops::ControlFlow,
     process::ExitCode,
@@ -52,26 +51,26 @@ pub(crate) fn wait(
     timeout: Option<Duration>,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
-    let meant: BTreeSet<u64> = drained.endpoints.iter().map(|endpoint| endpoint.id).collect();
+    let meant = Meant(&drained.endpoints);
     let mut view = View::new(output, false);
     let until = timeout.map(|timeout| Instant::now() + timeout);
     let state = loop {
         let followed = client.follow(&path(Some(service)), until, |line| {
             let mut drains: api::Drains = serde_json::from_slice(line)?;
-            drains.drains.retain(|drain| meant.contains(&drain.id));
+            drains.drains.retain(|it| meant.has(&it.service, &it.endpoint, it.pod.as_deref()));
             drains.over.clear();
             view.draw(&drains);
             Ok(if drains.drains.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         // A sample may have begun before the drain did, and not know of it: the endpoints have the last word.
-        let state = look(client, service, &meant)?;
+        let state = look(client, service, meant)?;
         if state != State::Left || followed == Followed::Late {
             break state;
         }
     };
     view.finish();
     let mut audit: api::Audit = client.get(&with_query("/v1/audit", &[("service", Some(service))]))?;
-    audit.records.retain(|record| meant.contains(&record.id));
+    audit.records.retain(|it| meant.has(&it.service, &it.endpoint, it.pod.as_deref()));
     show(output, &audit, tables::audit)?;
     Ok(match state {
         State::Drained => ExitCode::SUCCESS,
@@ -84,6 +83,20 @@ pub(crate) fn wait(
             ExitCode::from(SOME_LEFT)
         }
     })
+}
+
+/// The endpoints that were drained, as a successor knows them too: it has other numbers for them, and does not know the pod
+/// of one that has gone.
+#[derive(Clone, Copy)]
+struct Meant<'a>(&'a [api::DrainChange]);
+
+impl Meant<'_> {
+    fn has(self, service: &str, endpoint: &str, pod: Option<&str>) -> bool {
+        let is_same_pod = |known: Option<&str>| known.is_none() || pod.is_none() || known == pod;
+        self.0
+            .iter()
+            .any(|it| it.service == service && it.endpoint == endpoint && is_same_pod(it.pod.as_deref()))
+    }
 }
 
 fn path(service: Option<&str>) -> String {
@@ -100,15 +113,14 @@ enum State {
 
 /// What has become of the drains of these endpoints. One that is gone from all slices and has no flows is not known
 /// any more.
-fn look(client: &AdminClient, service: &str, meant: &BTreeSet<u64>) -> anyhow::Result<State> {
+fn look(client: &AdminClient, service: &str, meant: Meant<'_>) -> anyhow::Result<State> {
     let endpoints: api::Endpoints =
         client.get(&with_query("/v1/endpoints", &[("service", Some(service))]))?;
-    let states = endpoints.endpoints.iter().filter(|endpoint| meant.contains(&endpoint.id)).map(|endpoint| {
-        match &endpoint.drain {
-            None => State::TakenBack,
-            Some(drain) if drain.drained.is_some() || endpoint.flows == 0 => State::Drained,
-            Some(_) => State::Left,
-        }
+    let is_meant = |it: &&api::Endpoint| meant.has(&it.service, &it.endpoint, it.pod.as_deref());
+    let states = endpoints.endpoints.iter().filter(is_meant).map(|endpoint| match &endpoint.drain {
+        None => State::TakenBack,
+        Some(drain) if drain.drained.is_some() || endpoint.flows == 0 => State::Drained,
+        Some(_) => State::Left,
     });
     let states: Vec<_> = states.collect();
     let worst = [State::Left, State::TakenBack].into_iter().find(|state| states.contains(state));

@@ -227,3 +227,93 @@ fn successor_sheds_by_the_deadline_of_an_endpoint_that_has_gone() {
     let record = &audit(&proxy)[0];
     assert_eq!((record.flows_at_start, record.shed, record.cut), (1, 1, 0), "{record:?}");
 }
+
+/// A predecessor is killed, with nothing moved, with all flows moved, or with everything given and not committed: what
+/// operators asked for, what drains had come to, records and counters were told before the first flow moved, and hold.
+/// Flows that went down with it are on record as broken, and no others.
+#[test]
+fn facts_survive_a_predecessor_that_is_killed() {
+    for (point, survives) in [("gave-up", false), ("started-heard", true), ("doors-held", true)] {
+        let endpoints = Endpoint::greeting_group(3);
+        let fault = format!("kill:{point}");
+        let proxy = setup().environment("TIDEGATE_HANDOFF_FAULT", fault).ready(&endpoints).start();
+        let mut flows: Vec<Vec<Connection>> = endpoints.iter().map(|_| Vec::new()).collect();
+        while flows.iter().any(|own| own.len() < 3) {
+            let (flow, used) = proxy.connect_greeted();
+            flows[endpoints.iter().position(|it| it.address() == used).unwrap()].push(flow);
+        }
+        let opened = flows.iter().map(|own| own.len() as u64).sum::<u64>();
+        for at in [0, 1] {
+            let address = endpoints[at].address().to_string();
+            let request = json!({
+                "service": "default/web", "endpoint": address, "by": "ada", "reason": "disk", "deadline_ms": 600_000,
+            });
+            assert_eq!(proxy.post("/v1/drain", &request).status, 200);
+        }
+        flows[0].clear();
+        flows[1].pop();
+        let record = |at: usize| {
+            let address = endpoints[at].address().to_string();
+            audit(&proxy).into_iter().find(|record| record.endpoint == address).expect("it is on record")
+        };
+        until("one drain is over", || record(0).ended.is_some());
+        until("a flow of the other has ended", || record(1).ended_by_client == 1);
+        let before = [record(0), record(1)];
+
+        let _successor = Successor::start(&proxy, &[]);
+        assert!(!proxy.wait_for_end().status.success());
+        until("the successor answers", || {
+            proxy.admin().get("/readyz").is_ok_and(|answer| answer.status == 200)
+        });
+        proxy.wait_for_eligible_to_be([&endpoints[2]]);
+        let state = proxy.endpoint(&endpoints[0]).unwrap().admin_state;
+        assert_eq!((state.by.as_deref(), state.reason.as_deref()), (Some("ada"), Some("disk")), "{point}");
+        let (own, left) = (flows[1].len() as u64, opened - before[0].flows_at_start - 1);
+        let lost = if survives { 0 } else { own };
+        until("what was lost is on record", || record(1).broken == lost);
+        for (at, before) in before.iter().enumerate() {
+            let after = record(at);
+            expect_same_moment(&before.began, &after.began);
+            expect_same_moment(before.deadline.as_ref().unwrap(), after.deadline.as_ref().unwrap());
+            assert_eq!(
+                (after.flows_at_start, after.ended_by_client, after.elsewhere),
+                (before.flows_at_start, before.ended_by_client, 0),
+                "{point}: {after:?}"
+            );
+        }
+        let metrics = proxy.metrics();
+        assert_eq!(metrics.total("tidegate_flows_opened_total"), opened, "{point}");
+        assert_eq!(metrics.total("tidegate_flows_terminated_total"), before[0].flows_at_start + 1, "{point}");
+        assert_eq!(metrics.total("tidegate_flows_open"), if survives { left } else { 0 }, "{point}");
+        let is_clean = proxy.command(&["audit", "--expect", "zero-broken"]).status.success();
+        assert_eq!(is_clean, survives, "{point}");
+        if survives {
+            flows[1].clear();
+            until("the drain is over", || record(1).ended.is_some());
+            let over = record(1);
+            assert_eq!((over.ended_by_client, over.flows_left, over.broken), (own + 1, 0, 0), "{over:?}");
+        }
+    }
+}
+
+/// Which clients went where is told before the first flow moves, too.
+#[test]
+fn affinity_survives_a_predecessor_that_is_killed() {
+    let endpoints = Endpoint::greeting_group(5);
+    let fault = "kill:accepting-heard";
+    let setup =
+        setup().environment("TIDEGATE_HANDOFF_FAULT", fault).web(json!({"affinity": {"clientIP": {}}}));
+    let proxy = setup.ready([&endpoints[0]]).start();
+    let address = proxy.address("web");
+    let went =
+        |n: u8| Connection::open_from(SocketAddr::from(([127, 0, 0, n], 0)), address).unwrap().greeting();
+    assert!((10..40).all(|n| went(n) == endpoints[0].address()));
+    proxy.write_slice(&Slice::ready("web-1", &endpoints));
+    proxy.wait_for_eligible_to_be(&endpoints);
+    let _successor = Successor::start(&proxy, &[]);
+    assert!(!proxy.wait_for_end().status.success());
+    until("the successor answers", || proxy.admin().get("/readyz").is_ok_and(|answer| answer.status == 200));
+    for n in 10..40 {
+        assert_eq!(went(n), endpoints[0].address(), "{n}");
+    }
+}

@@ -84,7 +84,10 @@ fn moved_flows_lose_no_byte() {
     stalled_down.1.send(b"the end");
     stalled_down.0.expect(b"the end");
     assert!(proxy.wait_for_end().status.success());
-    drop((talking, stalled_up, stalled_down));
+    for (client, mut served) in [talking, stalled_up, stalled_down] {
+        drop(client);
+        served.expect_end();
+    }
     until("all have ended", || proxy.metrics().total("tidegate_flows_open") == 0);
     assert_eq!(proxy.endpoint(&endpoint).unwrap().flows, 0);
     let broken = proxy.metrics().sum("tidegate_flows_terminated_total", &[("by", "endpoint")]);

@@ -9,8 +9,10 @@ use serde_json::json;
 use tidegate_tests::support::{Connection, Endpoint, until};
 
 use super::{
-    Successor, setup,
-    upgrade::{Offspring, running, upgrade},
+    Successor,
+    offspring::{Offspring, running},
+    setup,
+    upgrade::upgrade,
 };
 
 /// R6: a storm of upgrades: each has its turn, and there are never more than the one that serves, the one that has just
@@ -19,7 +21,7 @@ use super::{
 fn storm_of_upgrades_leaves_one_process() {
     let endpoint = Endpoint::greeting();
     let proxy = setup().ready([&endpoint]).start();
-    let _offspring = Offspring(proxy.config_file());
+    let _offspring = Offspring::of(&proxy);
     let (mut flow, _) = proxy.connect_greeted();
     let (most, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
@@ -33,7 +35,7 @@ fn storm_of_upgrades_leaves_one_process() {
             loop {
                 let output = upgrade(&proxy, &[]);
                 let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                if output.status.success() || !said.contains("an upgrade is under way") {
+                if output.status.success() || !said.contains("a handoff is under way") {
                     return (output.status.success(), said);
                 }
             }

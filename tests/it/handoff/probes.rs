@@ -14,8 +14,9 @@ use serde_json::json;
 use tidegate_tests::support::{Endpoint, Proxy, until};
 
 use super::{
+    offspring::{Offspring, running},
     pods::{ask, expect_yes},
-    upgrade::{Offspring, running, upgrade},
+    upgrade::upgrade,
 };
 
 /// Asks whether the process behind this socket is ready, again and again; the answer is always yes.
@@ -43,7 +44,7 @@ fn start(endpoint: &Endpoint, environment: &[(&str, &str)]) -> (Proxy, Offspring
     let setup = crate::setup().config(|config| config.set("handoff", handoff)).ready([endpoint]);
     let setup = environment.iter().fold(setup, |setup, (name, value)| setup.environment(name, value));
     let proxy = setup.environment("POD_UID", "5d1c-one").start();
-    let offspring = Offspring(proxy.config_file());
+    let offspring = Offspring::of(&proxy);
     (proxy, offspring)
 }
 

@@ -3,7 +3,6 @@
 use std::{
     fs,
     os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
-    path::{Path, PathBuf},
     process::Output,
     time::Duration,
 };
@@ -12,33 +11,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tidegate_tests::support::{Endpoint, Proxy, Setup, until};
 
-use super::setup;
-
-/// Ends what a proxy has started by itself: every process that has the test's configuration among its arguments.
-pub(super) struct Offspring(pub(super) PathBuf);
-
-/// The proxies that run with this configuration.
-pub(super) fn running(config: &Path) -> Vec<u32> {
-    let entries = fs::read_dir("/proc").unwrap();
-    let all = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let runs = |process: &u32| {
-        let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-        let mut arguments = line.split(|byte| *byte == 0);
-        arguments.any(|argument| argument == b"run")
-            && arguments.any(|argument| argument == config.as_os_str().as_encoded_bytes())
-    };
-    all.filter(runs).collect()
-}
-
-impl Drop for Offspring {
-    fn drop(&mut self) {
-        for process in running(&self.0) {
-            if let Some(process) = Pid::from_raw(process as i32) {
-                let _ = kill_process(process, Signal::KILL);
-            }
-        }
-    }
-}
+use super::{
+    offspring::{Offspring, running},
+    setup,
+};
 
 pub(super) fn upgrade(proxy: &Proxy, more: &[&str]) -> Output {
     let config = proxy.config_file();
@@ -78,7 +54,7 @@ fn script(setup: &Setup, text: &str) -> String {
 fn upgrade_replaces_the_process_and_keeps_the_flow() {
     let endpoint = Endpoint::greeting();
     let proxy = setup().ready([&endpoint]).start();
-    let _offspring = Offspring(proxy.config_file());
+    let _offspring = Offspring::of(&proxy);
     let (mut flow, _) = proxy.connect_greeted();
     let mut before = 0;
     for _ in 0..3 {
@@ -192,7 +168,7 @@ fn service_manager_follows_the_successor() {
     manager.set_read_timeout(Some(tidegate_tests::support::DEADLINE)).unwrap();
     let path = setup.directory().join("notify.sock");
     let proxy = setup.environment("NOTIFY_SOCKET", path).start();
-    let _offspring = Offspring(proxy.config_file());
+    let _offspring = Offspring::of(&proxy);
     let hear = || {
         let mut buffer = [0; 4096];
         let length = manager.recv(&mut buffer).expect("the service manager is told something");

@@ -17,6 +17,11 @@ impl Process {
         Self(pid.expect("a child has a number"))
     }
 
+    /// Its number.
+    pub fn number(self) -> u32 {
+        self.0.as_raw_nonzero().get().cast_unsigned()
+    }
+
     /// Its open descriptors.
     pub fn descriptors(self) -> BTreeSet<u64> {
         let directory = fs::read_dir(format!("/proc/{}/fd", self.0)).unwrap();
@@ -73,6 +78,15 @@ impl Process {
     pub fn limit_descriptors(self, limit: u64) {
         let maximum = getrlimit(Resource::Nofile).maximum;
         prlimit(Some(self.0), Resource::Nofile, Rlimit { current: Some(limit), maximum }).unwrap();
+    }
+
+    /// Waits until it stands still, because it was stopped.
+    #[track_caller]
+    pub fn wait_until_stopped(self) {
+        until("the process stands still", || {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
+            status.lines().any(|line| line.starts_with("State:") && line.contains("(stopped)"))
+        });
     }
 
     /// Sends it a signal.

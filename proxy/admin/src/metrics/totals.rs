@@ -43,6 +43,22 @@ impl Totals {
         self.0.insert((metric, labels), total);
     }
 
+    /// These numbers and others, added up.
+    pub fn plus(&self, others: &Self) -> Self {
+        let mut sum = self.clone();
+        for (what, other) in &others.0 {
+            let total = sum.0.entry(what.clone()).or_insert(Total::Whole(0));
+            *total = add((*total).into(), *other).into();
+        }
+        sum
+    }
+
+    /// Without what is no count but a state: the process that had it has ended.
+    pub fn of_the_past(mut self) -> Self {
+        self.0.retain(|(metric, _), _| metric != names::FLOWS_OPEN.name);
+        self
+    }
+
     /// What is carried of a metric, by its labels' values.
     pub(super) fn of(&self, metric: &str) -> BTreeMap<Vec<&str>, Total> {
         let from = (metric.to_owned(), Vec::new());
@@ -57,7 +73,8 @@ impl Carried {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(totals);
     }
 
-    pub(super) fn get(&self) -> Arc<Totals> {
+    /// What is known of them.
+    pub fn get(&self) -> Arc<Totals> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

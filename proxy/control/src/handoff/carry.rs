@@ -119,6 +119,14 @@ impl Told {
         Ends::of_each(|end| self.ends.get(end.word()).copied().unwrap_or_default())
     }
 
+    /// Its process has died, and so many of its flows are here: the others are broken, and if none is, it is over.
+    fn lose_all_but(&mut self, came: u64, now: Timestamp) {
+        let moved = self.ends().of(FlowEnd::Elsewhere);
+        let lost = (std::mem::take(&mut self.flows_left) + moved).saturating_sub(came);
+        *self.ends.entry(FlowEnd::Broken.word().to_owned()).or_default() += lost;
+        self.ended = now.as_nanos();
+    }
+
     /// A record of a drain that is over. Its endpoint may be unknown here, and then has no number.
     fn into_record(self, endpoint: Option<Arc<Endpoint>>) -> AuditRecord {
         let endpoint = endpoint.unwrap_or_else(|| {
@@ -199,10 +207,13 @@ impl Controller {
         before.is_some_and(|before| drain.ends.of(FlowEnd::Elsewhere) > *before)
     }
 
-    /// Takes in what drains came to in the predecessor.
-    pub(super) fn take_drains(&mut self, drains: serde_json::Value) {
-        let Drains { over, on, dropped } = match serde_json::from_value(drains) {
-            Ok(drains) => drains,
+    /// Takes in what drains came to in the predecessor. Where that one has died, it told so before its flows came: what it
+    /// had and what is not here went down with it.
+    pub(super) fn take_drains(&mut self, drains: serde_json::Value, has_died: bool) {
+        let told = Option::<Drains>::deserialize(drains);
+        let Drains { mut over, mut on, dropped } = match told {
+            // Nothing, where it died before it told.
+            Ok(drains) => drains.unwrap_or_default(),
             Err(error) => {
                 tracing::error!(%error, "what drains came to in the predecessor cannot be read");
                 return;
@@ -210,10 +221,22 @@ impl Controller {
         };
         let known = self.known();
         let find = |told: &Told| known.get(&(told.port(), told.identity())).cloned();
+        if has_died {
+            let now = self.clock.now();
+            let (mut here, mut gone) = (Vec::new(), Vec::new());
+            for mut told in on {
+                let came = find(&told).map_or(0, |it| it.admission().flows() + it.tally().read().total());
+                told.lose_all_but(came, now);
+                (if came > 0 { &mut here } else { &mut gone }).push(told);
+            }
+            on = here;
+            over.append(&mut gone);
+        }
         let mut records = mem::take(&mut self.handoff.records);
         records.extend(self.audit_records(over));
         self.audit.go_on_from(records, dropped);
         for told in on {
+            let endpoint = find(&told);
             let so_far = DrainSoFar {
                 began: Timestamp::from_nanos(told.began),
                 why: told.why.clone(),
@@ -222,7 +245,7 @@ impl Controller {
                 ends: told.ends(),
             };
             self.table.go_on_with_drain(&told.port(), &told.identity(), &so_far);
-            if let Some(endpoint) = find(&told) {
+            if let Some(endpoint) = endpoint {
                 self.audit.goes_on(endpoint.id(), told.published_after);
             }
         }

@@ -37,6 +37,32 @@ fn silence_has_a_limit() {
     assert!(matches!(here.hear(limit), Err(ChannelError::Silent(_))));
 }
 
+/// Who stops in the middle of a word is not waited for again: the rest would be taken for another word's beginning. And
+/// who goes in the middle of one has not gone as one goes that has died.
+#[test]
+fn half_a_word_is_no_silence_and_no_end() {
+    for length in [1, HEADER, HEADER + 3] {
+        let (here, there) = pair();
+        let frame = frame::encode(&Message::Ready, &[], 0).unwrap();
+        (&there.stream).write_all(&frame[..length]).unwrap();
+        assert!(matches!(here.hear(Duration::from_millis(20)), Err(ChannelError::Torn)), "{length}");
+        (&there.stream).write_all(&frame[..length]).unwrap();
+        drop(there);
+        assert!(matches!(here.hear(LIMIT), Err(ChannelError::Torn)), "{length}");
+    }
+}
+
+/// Who cannot say something to the end says nothing more, and the other side hears that it was not the end.
+#[test]
+fn after_half_a_word_nothing_is_said() {
+    let (here, there) = pair();
+    let limit = Duration::from_millis(20);
+    let said = here.say_with(&Message::Ready, &vec![0; 3_000_000], &[], limit);
+    assert!(matches!(said, Err(ChannelError::Silent(_))), "{said:?}");
+    assert!(matches!(here.say(&Message::Finished, limit), Err(ChannelError::Ended)));
+    assert!(matches!(there.hear(LIMIT), Err(ChannelError::Torn)));
+}
+
 #[test]
 fn garbage_is_refused() {
     let (here, there) = pair();

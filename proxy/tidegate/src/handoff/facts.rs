@@ -1,25 +1,26 @@
 //! What one process tells the other in the forms of the messages: counted numbers, and clients with their endpoints.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
-
-use tidegate_admin::metrics::{Carried, Total, Totals};
+use tidegate_admin::metrics::{Total, Totals};
 use tidegate_control::{KnownClient, ServiceClients};
 use tidegate_handoff::{
-    Channel, ChannelError, Message,
-    message::{Count, Value},
+    Message,
+    message::{Count, Facts, Value},
 };
+use tokio::runtime::Runtime;
+
+use crate::{admin, proxy::Shared};
 
 /// A client in the bytes behind the message: its hash, its endpoint's place, when it was seen.
 const CLIENT: usize = 20;
-/// How long a predecessor that waits for its flows may say nothing. It speaks every second.
-const SILENCE: Duration = Duration::from_secs(60);
+
+/// What no source can tell, as it is by now.
+pub(super) fn gather(shared: &Shared, ask: &Runtime) -> anyhow::Result<Facts> {
+    Ok(Facts {
+        operators: ask.block_on(shared.handle.facts())?,
+        drains: ask.block_on(shared.handle.drains_so_far())?,
+        counts: counts(&admin::totals(shared)),
+    })
+}
 
 /// Counted numbers for the message.
 pub(super) fn counts(totals: &Totals) -> Vec<Count> {
@@ -68,44 +69,6 @@ pub(super) fn read_clients(bytes: &[u8]) -> Vec<KnownClient> {
         seen: number(&bytes[12..]),
     };
     bytes.chunks_exact(CLIENT).map(client).collect()
-}
-
-/// A predecessor that has handed over and may still have flows.
-#[derive(Debug)]
-pub(crate) struct Lingering {
-    process: u32,
-    is_gone: Arc<AtomicBool>,
-}
-
-impl Lingering {
-    /// Hears what it goes on counting, on a thread of its own, until it has ended.
-    pub(crate) fn follow(predecessor: Channel, carried: Carried) -> Self {
-        let is_gone = Arc::new(AtomicBool::new(false));
-        let process = predecessor.process().unwrap_or_default();
-        let thread = thread::Builder::new().name("predecessor".to_owned());
-        let gone = Arc::clone(&is_gone);
-        let spawned = thread.spawn(move || {
-            loop {
-                match predecessor.hear(SILENCE).map(|heard| heard.message) {
-                    Ok(Message::Counts { counts }) => carried.set(totals(counts)),
-                    // It is stopped, perhaps by a debugger, and still has its flows.
-                    Err(ChannelError::Silent(_)) => {}
-                    Ok(_) | Err(_) => break,
-                }
-            }
-            gone.store(true, Ordering::Relaxed);
-        });
-        if let Err(error) = spawned {
-            tracing::warn!(%error, "what the predecessor still counts is not heard");
-            is_gone.store(true, Ordering::Relaxed);
-        }
-        Self { process, is_gone }
-    }
-
-    /// Its number, while it is there.
-    pub(crate) fn process(&self) -> Option<u32> {
-        (!self.is_gone.load(Ordering::Relaxed)).then_some(self.process)
-    }
 }
 
 #[cfg(test)]

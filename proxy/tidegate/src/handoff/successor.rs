@@ -6,8 +6,7 @@
 use std::{
     collections::VecDeque,
     net::TcpListener,
-    os::fd::OwnedFd,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,12 +17,13 @@ use tidegate_control::{BindFn, BoundListener, Clock, DesiredListener, ServiceCli
 use tidegate_core::Timestamp;
 use tidegate_handoff::{
     Channel, ChannelError, Message, Received,
-    flow::Batch,
     message::{Door, Facts, Hello, ListenerFacts, Welcome},
 };
-use tidegate_sys::FrozenFlow;
 use tokio::runtime::Runtime;
 
+mod flows;
+
+use self::flows::Over;
 use super::{STEP, asker, facts, fault, meeting, own_pod};
 use crate::{
     admin::Doors,
@@ -34,6 +34,10 @@ use crate::{
 
 /// How many pods are remembered that have handed over.
 const SUPERSEDED: usize = 64;
+/// How long the kernel may take to close the sockets of a process that has died.
+const DYING: Duration = Duration::from_secs(2);
+/// How soon it is looked again.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the predecessor may be silent before it is said that it is.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -65,19 +69,12 @@ pub(crate) enum Taken {
         /// What it counted.
         counted: Totals,
     },
-    /// The predecessor has taken back what was not committed, and goes on. What was committed stays here.
-    Part(String),
+    /// The predecessor has taken back what was not committed, and goes on: why, and where it hears of what stays here.
+    Part(String, Channel),
 }
 
 /// A listener of the predecessor's, with its sockets.
 type PassedOn = (ListenerFacts, Vec<TcpListener>);
-
-/// How the predecessor let go.
-enum Over {
-    Complete(Vec<(Door, OwnedFd)>, Totals),
-    Died,
-    Aborted(String),
-}
 
 impl Takeover {
     /// Greets the predecessor, if there is one.
@@ -88,7 +85,7 @@ impl Takeover {
         workers: usize,
     ) -> anyhow::Result<Option<Self>> {
         let begun = Instant::now();
-        let Some(channel) = meeting::connect(&handoff.socket)? else { return Ok(None) };
+        let Some(mut channel) = meeting::connect(&handoff.socket)? else { return Ok(None) };
         let hello = Hello {
             config: super::hash(configuration),
             workers,
@@ -97,10 +94,28 @@ impl Takeover {
             ..Hello::of_this_build(env!("CARGO_PKG_VERSION"))
         };
         fault::at("hello");
-        let process = channel.process();
         let words = || format!("handoff.socket: no handoff with the process on {}", handoff.socket.display());
-        channel.say(&Message::Hello(hello), STEP).with_context(words)?;
-        let Received { message, descriptors, .. } = channel.hear(handoff.timeout).with_context(words)?;
+        let hello = Message::Hello(hello);
+        let until = Instant::now() + DYING;
+        let answer = loop {
+            match channel.ask(&hello, handoff.timeout) {
+                // Where it has died, nobody listens any more, or somebody does who was waiting for that.
+                Err(ChannelError::Ended) if Instant::now() < until => {
+                    std::thread::sleep(LOOK_EVERY);
+                    let Some(next) = meeting::connect(&handoff.socket)? else {
+                        tracing::warn!(
+                            "the running process ended before it said anything; starting without it"
+                        );
+                        return Ok(None);
+                    };
+                    channel = next;
+                }
+                answer => break answer,
+            }
+        };
+        let process = channel.process();
+        let Received { message, descriptors, .. } = answer.with_context(words)?;
+        fault::at("greeted");
         match message {
             Message::Welcome(Welcome {
                 build,
@@ -162,10 +177,14 @@ impl Takeover {
             bail!("{why}; the running process goes on");
         };
         fault::at("ready");
-        self.channel.say(&Message::Ready, STEP)?;
         let desired = desired_listeners(configuration);
+        let listeners = match self.channel.say(&Message::Ready, STEP) {
+            // It may have said before why it went.
+            Ok(()) | Err(ChannelError::Ended) => self.hear_listeners(shared, &ask),
+            Err(error) => Err(error),
+        };
         let mut taken = Vec::new();
-        let (bound, facts) = match self.hear_listeners(shared, &ask) {
+        let (bound, mut facts) = match listeners {
             Ok((mut listeners, facts, clients)) => {
                 for known in clients {
                     ask.block_on(shared.handle.take_clients(known))?;
@@ -177,13 +196,13 @@ impl Takeover {
                 });
                 let rest: Vec<_> = listeners.iter().map(|(listener, _)| listener.address).collect();
                 taken = offered.into_iter().filter(|address| !rest.contains(address)).collect();
-                (adopted, facts)
+                (adopted, Some(facts))
             }
             Err(ChannelError::Ended) => {
                 tracing::warn!("the running process ended before it gave anything up; starting without it");
                 let bind = |listener: &DesiredListener| BoundListener::bind(listener.clone(), workers, bind);
                 let bound = patiently(|| Ok(desired.iter().map(bind).collect::<Result<_, _>>()?));
-                (bound, Facts::default())
+                (bound, None)
             }
             Err(error) => return Err(error).context("the running process handed no listeners over"),
         };
@@ -194,7 +213,9 @@ impl Takeover {
                 return Err(error);
             }
         };
-        ask.block_on(shared.handle.take_facts(facts.operators))?;
+        if let Some(facts) = &facts {
+            ask.block_on(shared.handle.take_facts(facts.operators.clone()))?;
+        }
         for bound in &bound {
             tracing::info!(listener = &*bound.desired.name, address = %bound.address(), "listening");
         }
@@ -203,42 +224,49 @@ impl Takeover {
         fault::at("accepting");
         // Where this fails the predecessor has died, which the next word finds.
         let _ = self.channel.say(&Message::Accepting { taken }, STEP);
-        let (over, flows) = self.take_flows(shared)?;
+        fault::at("accepted");
+        let (over, flows) = self.take_flows(shared, &mut facts)?;
         let took = self.begun.elapsed();
-        match over {
-            Over::Aborted(why) => Ok(Taken::Part(why)),
-            Over::Died => {
-                tracing::warn!(flows, "the running process died; going on with what it had handed over");
-                // Flows depend on this process, so it goes on also where nobody can ask it anything.
+        let has_died = matches!(over, Over::Died(_));
+        let doors = match over {
+            Over::Aborted(why) => return Ok(Taken::Part(why, self.channel)),
+            Over::Complete(doors) | Over::Died(Some(doors)) => Some(doors),
+            Over::Died(None) => None,
+        };
+        let Facts { operators, drains, counts } = facts.unwrap_or_default();
+        ask.block_on(shared.handle.take_facts(operators))?;
+        ask.block_on(shared.handle.take_drains(drains, has_died))?;
+        let counted = facts::totals(counts);
+        let counted = if has_died { counted.of_the_past() } else { counted };
+        if has_died {
+            tracing::warn!(flows, "the running process died; going on with what it had handed over");
+        } else {
+            tracing::info!(flows, ?took, "taken over");
+        }
+        let path = &self.handoff.socket;
+        // Flows depend on this process by now, so it goes on also where nobody can ask it anything.
+        let (doors, meeting) = match doors {
+            Some(doors) => {
+                let (own, passed_on): (Vec<_>, Vec<_>) =
+                    doors.into_iter().partition(|(door, _)| matches!(door, Door::Handoff { .. }));
+                let own = own.into_iter().next().context("it passed no handoff.socket on");
+                let meeting = own.map(|(_, socket)| meeting::Meeting::passed_on(socket, path));
+                (self.doors.with(configuration, passed_on), meeting)
+            }
+            None => {
                 // What it bound itself is bound anew with the rest.
                 drop(self.doors);
-                let doors = patiently(|| Doors::open(configuration)).unwrap_or_else(|error| {
-                    tracing::error!("no admin side: {error:#}");
-                    Doors::default()
-                });
-                let meeting = patiently(|| meeting::Meeting::open(&self.handoff.socket))
-                    .inspect_err(|error| tracing::error!("no successor can take over: {error:#}"));
-                let counted = Totals::default();
-                Ok(Taken::Whole { doors, meeting: meeting.ok(), predecessor: None, counted })
+                (patiently(|| Doors::open(configuration)), patiently(|| meeting::Meeting::open(path)))
             }
-            Over::Complete(sockets, counted) => {
-                let (own, passed_on): (Vec<_>, Vec<_>) =
-                    sockets.into_iter().partition(|(door, _)| matches!(door, Door::Handoff { .. }));
-                // Flows depend on this process by now, so it goes on also where nobody can ask it anything.
-                let doors = self.doors.with(configuration, passed_on).unwrap_or_else(|error| {
-                    tracing::error!("no admin side: {error:#}");
-                    Doors::default()
-                });
-                let path = &self.handoff.socket;
-                let meeting = match own.into_iter().next() {
-                    Some((_, socket)) => meeting::Meeting::passed_on(socket, path),
-                    None => meeting::Meeting::open(path)?,
-                };
-                tracing::info!(flows, ?took, "taken over");
-                let predecessor = Some(self.channel);
-                Ok(Taken::Whole { doors, meeting: Some(meeting), predecessor, counted })
-            }
-        }
+        };
+        let doors = doors.unwrap_or_else(|error| {
+            tracing::error!("no admin side: {error:#}");
+            Doors::default()
+        });
+        let meeting =
+            meeting.inspect_err(|error| tracing::error!("no successor can take over: {error:#}")).ok();
+        let predecessor = (!has_died).then_some(self.channel);
+        Ok(Taken::Whole { doors, meeting, predecessor, counted })
     }
 
     fn hear_listeners(
@@ -279,95 +307,15 @@ impl Takeover {
             }
         }
     }
-
-    /// Takes flows until the predecessor is done, or dead.
-    fn take_flows(&self, shared: &Shared) -> anyhow::Result<(Over, u64)> {
-        let ask = asker()?;
-        let mut taken = 0;
-        let mut adopt = |flows: Vec<FrozenFlow>| {
-            let count = flows.len() as u64;
-            taken += count;
-            shared.handle.counters().flows_taken_over.fetch_add(count, Ordering::Relaxed);
-            ask.block_on(shared.handle.adopt(flows)).map(|silent| {
-                if !silent.is_empty() {
-                    tracing::warn!(workers = ?silent, "workers were slow to take flows over");
-                }
-            })
-        };
-        loop {
-            let Received { message, bytes, descriptors } = match self.wait() {
-                Ok(received) => received,
-                Err(ChannelError::Ended) => return Ok((Over::Died, taken)),
-                Err(error) => {
-                    let why = error.to_string();
-                    let _ = self.channel.say(&Message::Refuse { why: why.clone() }, STEP);
-                    return Ok((Over::Aborted(why), taken));
-                }
-            };
-            match message {
-                Message::Offer { batch, flows } => {
-                    let flows = match (Batch { flows, bytes, descriptors }).into_flows() {
-                        Ok(flows) => flows,
-                        Err(error) => {
-                            let _ = self.channel.say(&Message::Refuse { why: error.to_string() }, STEP);
-                            return Ok((Over::Aborted(error.to_string()), taken));
-                        }
-                    };
-                    fault::at("offered");
-                    let _ = self.channel.say(&Message::Held { batch }, STEP);
-                    fault::at("held");
-                    match self.wait() {
-                        Ok(Received { message: Message::Commit { .. }, .. }) => {
-                            fault::at("committed");
-                            adopt(flows)?;
-                            let _ = self.channel.say(&Message::Started { batch }, STEP);
-                            fault::at("started");
-                        }
-                        Err(ChannelError::Ended) => {
-                            adopt(flows)?;
-                            return Ok((Over::Died, taken));
-                        }
-                        Ok(Received { message: Message::Abort { why }, .. }) => {
-                            return Ok((Over::Aborted(why), taken));
-                        }
-                        Ok(_) => return Ok((Over::Aborted("it broke the protocol".to_owned()), taken)),
-                        Err(error) => return Ok((Over::Aborted(error.to_string()), taken)),
-                    }
-                }
-                Message::Doors { doors, left, counts, drains } => {
-                    fault::at("doors");
-                    ask.block_on(shared.handle.take_drains(drains))?;
-                    if left.flows > 0 {
-                        tracing::info!(flows = left.flows, linger = ?left.linger, "flows stay with the predecessor");
-                    }
-                    let sockets = doors.into_iter().zip(descriptors).collect();
-                    return Ok((Over::Complete(sockets, facts::totals(counts)), taken));
-                }
-                Message::Abort { why } => return Ok((Over::Aborted(why), taken)),
-                _ => return Ok((Over::Aborted("it broke the protocol".to_owned()), taken)),
-            }
-        }
-    }
-
-    /// Waits for the next word. Only the predecessor can say that it is over, so its silence is waited out.
-    fn wait(&self) -> Result<Received, ChannelError> {
-        loop {
-            match self.channel.hear(SILENCE) {
-                Err(ChannelError::Silent(time)) => {
-                    tracing::warn!(?time, "the running process says nothing; end it if it hangs");
-                }
-                heard => return heard,
-            }
-        }
-    }
 }
 
 impl Taken {
-    /// Tells the predecessor that this process answers.
+    /// Tells the predecessor that this process answers, also the service manager.
     pub(crate) fn finish(predecessor: &Channel) {
         fault::at("answering");
         // Where it has died meanwhile, nobody is left to tell.
         let _ = predecessor.say(&Message::Finished, STEP);
+        fault::at("finished");
     }
 }
 
@@ -376,7 +324,7 @@ fn patiently<T>(mut attempt: impl FnMut() -> anyhow::Result<T>) -> anyhow::Resul
     let until = Instant::now() + STEP;
     loop {
         match attempt() {
-            Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            Err(_) if Instant::now() < until => std::thread::sleep(LOOK_EVERY),
             done => return done,
         }
     }

@@ -23,7 +23,12 @@ use tidegate_handoff::{
     message::{Hello, Report},
 };
 
-use super::{STEP, meeting, predecessor::Predecessor};
+use super::{
+    STEP,
+    handover::Handover,
+    meeting,
+    predecessor::{Predecessor, UNDER_WAY},
+};
 
 /// How much of the successor's output is shown to who asked.
 const SHOWN: usize = 4096;
@@ -78,20 +83,22 @@ impl Predecessor {
             }
         };
         let mut successor = Successor::start(&binary)?;
-        let mut moved = 0;
+        let mut may_have_flows = false;
         let outcome = self.await_hello(&mut successor).and_then(|(channel, hello)| {
-            let is_child = channel.process() == Some(successor.child.id());
-            let report = self.meet_successor(&channel, &hello, is_child, &mut moved)?;
-            Ok((channel, report))
+            let mut handover = Handover::new(self, &channel, &hello);
+            handover.is_child = channel.process() == Some(successor.child.id());
+            let report = handover.run();
+            may_have_flows = handover.may_have_flows();
+            Ok((channel, report?))
         });
         successor.pass_output_on();
         outcome.map_err(|error| {
-            let said = successor.give_up(moved > 0);
+            let said = successor.give_up(may_have_flows);
             if said.is_empty() { error } else { anyhow::anyhow!("{error:#}; it said:\n{said}") }
         })
     }
 
-    /// Waits until somebody says hello. That is the child, or whom it started.
+    /// Waits until the child says hello, or whom it started.
     fn await_hello(&self, successor: &mut Successor) -> anyhow::Result<(Channel, Hello)> {
         let limit = self.handoff.timeout;
         let until = Instant::now() + limit;
@@ -115,28 +122,44 @@ impl Predecessor {
                 let status = successor.child.wait().context("cannot ask for the successor's end")?;
                 bail!("the successor ended before it took over ({status})");
             }
-            if came && let Some(hello) = self.hear_hello()? {
+            if came && let Some(hello) = self.hear_hello(successor.child.id())? {
                 return Ok(hello);
             }
         }
     }
 
-    /// What somebody who connects wants: only a successor is spoken with.
-    fn hear_hello(&self) -> anyhow::Result<Option<(Channel, Hello)>> {
+    /// What somebody who connects wants: only the successor that was started is spoken with.
+    fn hear_hello(&self, child: u32) -> anyhow::Result<Option<(Channel, Hello)>> {
         let stream = self.meeting.accept().context("the handoff's socket cannot accept")?;
-        let Ok(channel) = Channel::new(stream, meeting::own_user()) else { return Ok(None) };
+        let Ok(channel) = Channel::accepted(stream, meeting::own_user()) else { return Ok(None) };
         match channel.hear(STEP) {
             Ok(heard) => {
-                if let Message::Hello(hello) = heard.message {
+                if let Message::Hello(hello) = heard.message
+                    && channel.process().is_some_and(|process| descends(process, child))
+                {
                     return Ok(Some((channel, hello)));
                 }
-                let why = "an upgrade is under way; try again when it is over".to_owned();
-                let _ = channel.say(&Message::Refuse { why }, STEP);
+                let _ = channel.say(&Message::Refuse { why: UNDER_WAY.to_owned() }, STEP);
             }
             Err(error) => tracing::warn!(%error, "somebody connected who is no successor"),
         }
         Ok(None)
     }
+}
+
+/// Whether a process is this one, or was started by it, or by one that was.
+fn descends(mut process: u32, from: u32) -> bool {
+    let parent = |process: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse::<u32>().ok()
+    };
+    while process != from {
+        match parent(process) {
+            Some(parent @ 2..) => process = parent,
+            _ => return false,
+        }
+    }
+    true
 }
 
 impl Successor {
@@ -191,9 +214,10 @@ impl Successor {
         }
     }
 
-    /// It has not taken over. One that owns flows goes on with them; any other is ended where it does not end by itself.
-    fn give_up(mut self, owns_flows: bool) -> String {
-        if owns_flows {
+    /// It has not taken over. One that may have flows goes on with them; any other is ended where it does not end by
+    /// itself.
+    fn give_up(mut self, may_have_flows: bool) -> String {
+        if may_have_flows {
             // Somebody has to hear of its end.
             let reap = thread::Builder::new().name("reap".to_owned());
             let _ = reap.spawn(move || self.child.wait());

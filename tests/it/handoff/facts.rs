@@ -103,14 +103,14 @@ fn affinity_moves_on() {
     }
     proxy.write_slice(&Slice::ready("web-1", &endpoints));
     proxy.wait_for_eligible_to_be(&endpoints);
+    let mut successors = Vec::new();
     for _ in 0..2 {
         let mut successor = Successor::start(&proxy, &[]);
         successor.wait_until_it_has_taken_over();
         for source in &sources {
             assert_eq!(went(*source), endpoints[0].address(), "{source}");
         }
-        // It goes on alone: its own successor is the next one.
-        std::mem::forget(successor);
+        successors.push(successor);
     }
 }
 

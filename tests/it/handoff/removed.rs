@@ -4,23 +4,15 @@ use std::{fs, path::PathBuf};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tidegate_tests::support::{Connection, Endpoint, Process, Proxy, until};
+use tidegate_tests::support::{Connection, Endpoint, Proxy, until};
 
 use super::{Successor, setup};
 
 impl Successor {
-    fn process(&self) -> Process {
-        Process::new(self.child.id())
-    }
-
     /// Waits until a fault has stopped it.
     #[track_caller]
     pub(crate) fn wait_until_it_is_stopped(&self) {
-        let state = || {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-            stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())
-        };
-        until("the successor is stopped", || state() == Some('T'));
+        self.process().wait_until_stopped();
     }
 
     /// Lets it go on as often as it is stopped, until it has taken over.

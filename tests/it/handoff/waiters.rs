@@ -64,10 +64,11 @@ fn drain_that_is_waited_for_ends_with_its_last_flow() {
     let before = number(&proxy);
     let mut waiting = Waiting::start(&proxy, &["drain", "default/web", &address, "--wait", "-o", "json"]);
     until("it is drained", || !proxy.endpoint(&endpoints[0]).unwrap().eligible);
+    let mut successors = Vec::new();
     for _ in 0..2 {
         let mut successor = Successor::start(&proxy, &[]);
         successor.wait_until_it_has_taken_over();
-        std::mem::forget(successor);
+        successors.push(successor);
         flows.pop();
         until("a flow has ended", || proxy.endpoint(&endpoints[0]).unwrap().flows == flows.len() as u64);
         waiting.expect_it_waits();

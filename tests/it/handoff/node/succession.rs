@@ -9,7 +9,8 @@ use tidegate_tests::support::{Endpoint, Process, until};
 use super::{
     super::{
         load::Load,
-        upgrade::{Offspring, running, upgrade},
+        offspring::{Offspring, running},
+        upgrade::upgrade,
     },
     Node, Pod,
 };
@@ -123,7 +124,7 @@ fn process_that_was_upgraded_takes_over_again() {
     let endpoint = Endpoint::greeting();
     let node = Node::start(&endpoint);
     let mut flow = node.flow();
-    let _offspring = Offspring(node.first.config_file());
+    let _offspring = Offspring::of(&node.first);
     let upgrade = upgrade(&node.first, &["-o", "json"]);
     assert!(upgrade.status.success(), "{upgrade:?}");
     let outcome: Value = serde_json::from_slice(&upgrade.stdout).unwrap();

@@ -290,7 +290,7 @@ impl<'a> Handover<'a> {
         fault::at("doors-held");
         self.channel.say(&Message::Commit { batch }, STEP).context("the successor died before the end")?;
         fault::at("doors-committed");
-        predecessor.turn_away();
+        predecessor.turn_away(self.hello);
         match self.channel.hear(STEP) {
             Ok(heard) if heard.message == Message::Finished => {}
             // Nobody else has anything by now.

@@ -169,14 +169,23 @@ impl Predecessor {
         self.shared.workers.iter().map(|worker| worker.flows.get()).sum()
     }
 
-    /// Tells all who wait to be heard that somebody else was quicker.
-    pub(super) fn turn_away(&self) {
+    /// Tells all who wait to be heard that somebody else was quicker. A pod that has handed over goes behind that one.
+    pub(super) fn turn_away(&self, successor: &Hello) {
         let at_once = Timespec::default();
         while let Ok(1) = poll(&mut [PollFd::new(&self.meeting, PollFlags::IN)], Some(&at_once)) {
             let Ok(stream) = self.meeting.accept() else { return };
-            if let Ok(channel) = Channel::accepted(stream, meeting::own_user()) {
-                let _ = channel.say(&Message::Refuse { why: UNDER_WAY.to_owned() }, TURN_AWAY);
-            }
+            let Ok(channel) = Channel::accepted(stream, meeting::own_user()) else { continue };
+            let hello = channel.hear(TURN_AWAY).ok().map(|heard| heard.message);
+            let goes_behind = |hello: &Hello| {
+                hello.waits || hello.pod_uid.as_ref().is_some_and(|pod| self.superseded.contains(pod))
+            };
+            let word = match hello {
+                Some(Message::Hello(hello)) if goes_behind(&hello) => {
+                    Message::Superseded { by: successor.pod_uid.clone().unwrap_or_default() }
+                }
+                _ => Message::Refuse { why: UNDER_WAY.to_owned() },
+            };
+            let _ = channel.say(&word, TURN_AWAY);
         }
     }
 }

@@ -122,7 +122,7 @@ impl Told {
     /// Its process has died, and so many of its flows are here: the others are broken, and if none is, it is over.
     fn lose_all_but(&mut self, came: u64, now: Timestamp) {
         let moved = self.ends().of(FlowEnd::Elsewhere);
-        let lost = (std::mem::take(&mut self.flows_left) + moved).saturating_sub(came);
+        let lost = (mem::take(&mut self.flows_left) + moved).saturating_sub(came);
         *self.ends.entry(FlowEnd::Broken.word().to_owned()).or_default() += lost;
         self.ended = now.as_nanos();
     }

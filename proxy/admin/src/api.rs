@@ -404,8 +404,11 @@ pub struct AuditRecord {
     pub id: u64,
     /// Its pod, as namespace/name.
     pub pod: Option<String>,
-    /// Why it was drained.
+    /// Why it was drained, in words.
     pub why: String,
+    /// Why, for programs.
+    #[serde(default)]
+    pub causes: Vec<DrainCause>,
     /// When the drain began.
     pub began: String,
     /// When its last flow had ended, or it was undone; null while it is on.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tidegate_control::{AuditRecord, Clock};
 use tidegate_core::{FlowEnd, Timestamp};
 
-use crate::{AdminState, api, refusal::Refusal};
+use crate::{AdminState, api, drains, refusal::Refusal};
 
 /// What it takes.
 #[derive(Debug, Deserialize)]
@@ -53,7 +53,8 @@ pub fn audit_record(record: &AuditRecord, clock: Clock) -> api::AuditRecord {
         endpoint: drain.endpoint.address().to_string(),
         id: drain.endpoint.id().0,
         pod: drain.pod.as_deref().map(str::to_owned),
-        why: drain.why.clone(),
+        why: drain.causes.to_string(),
+        causes: drains::causes(&drain.causes),
         began: time(drain.began),
         ended: over.then(|| time(drain.ended)),
         took_ms: count(drain.ended.since(drain.began).as_millis()),

@@ -15,7 +15,7 @@ use axum::{
 };
 use serde::Deserialize;
 use tidegate_control::{Clock, Progress, ProgressAnswer, progress::SURVEY_OVER};
-use tidegate_core::{FlowEnd, Survey, Timestamp, table::EndpointView};
+use tidegate_core::{DrainCause, DrainCauses, FlowEnd, Survey, Timestamp};
 
 use crate::{AdminState, api, audit, refusal::Refusal, serve::Lasting};
 
@@ -81,8 +81,8 @@ fn row(progress: &Progress, now: Timestamp, clock: Clock) -> Option<api::DrainPr
         pod: words(&view.pod),
         node: words(&view.node),
         since: time(drain.since),
-        why: drain.why.clone(),
-        causes: causes(view, &drain.why),
+        why: drain.causes.to_string(),
+        causes: causes(&drain.causes),
         deadline: drain.deadline.map(time),
         deadline_seconds: drain.deadline.map(|at| seconds_until(at, now)),
         sheds_from: sheds_from.map(time),
@@ -123,31 +123,13 @@ fn seconds_until(at: Timestamp, now: Timestamp) -> f64 {
     if at >= now { seconds(at.since(now)) } else { -seconds(now.since(at)) }
 }
 
-/// Who wants the drain: what its slice says, what an operator asked for, or else what the words say.
-fn causes(view: &EndpointView, why: &str) -> Vec<api::DrainCause> {
-    let cause = |kind: &str, object: String| api::DrainCause { kind: kind.to_owned(), object };
-    let mut causes = Vec::new();
-    if view.conditions.is_none_or(tidegate_core::Conditions::is_draining)
-        && let Some((slice, _)) = &view.slice
-    {
-        causes.push(cause("slice", slice.to_string()));
-    }
-    if let Some(request) = &view.operator {
-        causes.push(cause("operator", request.by.clone()));
-    }
-    // What neither a slice nor an operator said is in the words alone.
-    for part in why.split(", ") {
-        if let Some(node) = part.strip_prefix("node ") {
-            causes.push(cause("node", node.trim_end_matches(" is leaving").to_owned()));
-        } else if let Some(gate) = part.strip_prefix("gate") {
-            causes.push(cause("gate", gate.trim_start().to_owned()));
-        }
-    }
-    if causes.is_empty() {
-        let (kind, object) = why.split_once(' ').unwrap_or((why, ""));
-        causes.push(cause(kind, object.to_owned()));
-    }
-    causes
+/// Who wants a drain, for programs.
+pub(crate) fn causes(causes: &DrainCauses) -> Vec<api::DrainCause> {
+    let cause = |cause: &DrainCause| api::DrainCause {
+        kind: cause.kind().to_owned(),
+        object: cause.object().unwrap_or_default(),
+    };
+    causes.iter().map(cause).collect()
 }
 
 #[cfg(test)]

@@ -241,7 +241,7 @@ fn admin_state(view: &EndpointView, clock: Clock) -> api::AdminState {
 fn drain_view(drain: &DrainView, flows: u64, clock: Clock) -> api::Drain {
     api::Drain {
         since: clock.rfc3339(drain.since),
-        why: drain.why.clone(),
+        why: drain.causes.to_string(),
         flows_at_start: drain.flows_at_start,
         deadline: drain.deadline.map(|at| clock.rfc3339(at)),
         flows_left: flows,

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate_core::{DrainRecord, Endpoint, EndpointId, FlowEnd, Timestamp};
+use tidegate_core::{DrainCauses, DrainRecord, Endpoint, EndpointId, FlowEnd, Timestamp};
 use tokio::sync::broadcast;
 
 use crate::{ControlCounters, Controller};
@@ -55,8 +55,8 @@ pub struct DrainBeginning {
     pub endpoint: Arc<Endpoint>,
     /// Its pod, as namespace/name.
     pub pod: Option<Arc<str>>,
-    /// Why, in words.
-    pub why: String,
+    /// Who wants it.
+    pub causes: DrainCauses,
     /// Flows at that moment.
     pub flows: u64,
     /// When what is left is cut, where that was known already.

@@ -355,8 +355,8 @@ impl Controller {
                 }
                 notices::write(&notice);
                 match notice {
-                    Notice::DrainBegan { endpoint, pod, why, flows, deadline } => {
-                        let began = DrainBeginning { endpoint, pod, why, flows, deadline };
+                    Notice::DrainBegan { endpoint, pod, causes, flows, deadline } => {
+                        let began = DrainBeginning { endpoint, pod, causes, flows, deadline };
                         self.audit.began(began, self.last_publish);
                     }
                     Notice::Drained { record } | Notice::DrainUndone { record } => self.audit.over(*record),

@@ -20,12 +20,12 @@ pub(crate) fn write(notice: &Notice) {
             to = words(*to),
             "conditions changed"
         ),
-        Notice::DrainBegan { endpoint, why, flows, .. } => tracing::info!(
+        Notice::DrainBegan { endpoint, causes, flows, .. } => tracing::info!(
             service = %endpoint.service(),
             endpoint = %endpoint.address(),
             id = %endpoint.id(),
             flows,
-            why = why.as_str(),
+            why = %causes,
             "drain began: no new flows, existing ones go on to their end"
         ),
         Notice::DrainUndone { record } => tracing::info!(

@@ -13,6 +13,7 @@ extern crate std;
 
 pub mod admission;
 pub mod affinity;
+pub mod cause;
 pub mod command;
 pub mod conditions;
 pub mod endpoint;
@@ -40,6 +41,7 @@ pub mod time;
 
 pub use admission::{Admission, AdmissionMode, Permit, Tier};
 pub use affinity::{AffinityEntry, AffinityTable};
+pub use cause::{DrainCause, DrainCauses};
 pub use command::{FlowId, FlowRow, FlowState, ListenerId, ListenerSpec, WorkerCommand, WorkerReport};
 pub use conditions::Conditions;
 pub use endpoint::{AdminState, Endpoint, EndpointId, EndpointIdentity, OperatorRequest};

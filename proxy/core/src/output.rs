@@ -4,6 +4,7 @@ use alloc::{boxed::Box, string::String, sync::Arc};
 use core::time::Duration;
 
 use crate::{
+    cause::DrainCauses,
     conditions::Conditions,
     endpoint::Endpoint,
     event::PodRef,
@@ -82,8 +83,8 @@ pub enum Notice {
         endpoint: Arc<Endpoint>,
         /// Its pod, as namespace/name.
         pod: Option<Arc<str>>,
-        /// Why, in words: `slice NAMESPACE/NAME says terminating`, `operator NAME`.
-        why: String,
+        /// Who wants it.
+        causes: DrainCauses,
         /// Flows at that moment.
         flows: u64,
         /// When what is left is cut, where that is known already.

@@ -213,8 +213,8 @@ fn words(output: &Output) -> String {
         Output::Notice(notice) => match notice {
             Notice::EndpointAdded { endpoint, .. } => format!("added {}", endpoint.address()),
             Notice::ConditionsChanged { endpoint, .. } => format!("changed {}", endpoint.address()),
-            Notice::DrainBegan { endpoint, why, flows, .. } => {
-                format!("drain {} {flows} flows: {why}", endpoint.address())
+            Notice::DrainBegan { endpoint, causes, flows, .. } => {
+                format!("drain {} {flows} flows: {causes}", endpoint.address())
             }
             Notice::DrainUndone { record } => {
                 format!("undone {} {} flows", record.endpoint.address(), record.flows_left)

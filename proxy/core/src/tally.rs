@@ -4,13 +4,13 @@
 //! atomic step in which the flow is counted out. So every flow that was there when the admission closed is tallied
 //! exactly once, and none that left before.
 
-use alloc::{string::String, sync::Arc};
+use alloc::sync::Arc;
 use core::{
     fmt,
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::{endpoint::Endpoint, time::Timestamp};
+use crate::{cause::DrainCauses, endpoint::Endpoint, time::Timestamp};
 
 /// How a flow left its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,8 +114,8 @@ pub struct DrainRecord {
     pub endpoint: Arc<Endpoint>,
     /// Its pod, as namespace/name.
     pub pod: Option<Arc<str>>,
-    /// Why it was drained, in words.
-    pub why: String,
+    /// Why it was drained.
+    pub causes: DrainCauses,
     /// When the drain began.
     pub began: Timestamp,
     /// When it was over.

@@ -74,9 +74,10 @@ pub struct DrainProgress {
 /// Why an endpoint is drained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainCause {
-    /// `slice`, `operator`, or another word that says who.
+    /// `slice` (it says terminating), `node` (it is going away), `operator`, `gate` (the pod waits there though its slice
+    /// calls it ready) or `removal` (it went from all slices without having been terminating).
     pub kind: String,
-    /// The slice as namespace/name, the operator's name, or what else it is; empty where there is no more to say.
+    /// The slice or the gate's pod as namespace/name, the node's or the operator's name; empty where there is none.
     pub object: String,
 }
 

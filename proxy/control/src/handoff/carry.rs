@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, mem, net::SocketAddr, sync::Arc, time::Duration
 
 use serde::{Deserialize, Serialize};
 use tidegate_core::{
-    AdmissionMode, AffinityEntry, DrainRecord, Endpoint, EndpointId, EndpointIdentity, Ends, FlowEnd,
-    ServiceName, ServicePort, Timestamp, table::DrainSoFar,
+    AdmissionMode, AffinityEntry, DrainCause, DrainCauses, DrainRecord, Endpoint, EndpointId,
+    EndpointIdentity, Ends, FlowEnd, ServiceName, ServicePort, Timestamp, table::DrainSoFar,
 };
 
 use crate::{Controller, audit::AuditRecord};
@@ -64,7 +64,9 @@ struct Told {
     pod_uid: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pod: Option<String>,
-    why: String,
+    /// Why: kind and object of each cause.
+    #[serde(default)]
+    causes: Vec<(String, Option<String>)>,
     began: u64,
     ended: u64,
     #[serde(default)]
@@ -88,7 +90,7 @@ impl Told {
             address: endpoint.address(),
             pod_uid: endpoint.identity().pod_uid.as_deref().map(str::to_owned),
             pod: drain.pod.as_deref().map(str::to_owned),
-            why: drain.why.clone(),
+            causes: drain.causes.iter().map(|it| (it.kind().to_owned(), it.object())).collect(),
             began: drain.began.as_nanos(),
             ended: drain.ended.as_nanos(),
             undone: drain.undone,
@@ -115,6 +117,11 @@ impl Told {
         EndpointIdentity { pod_uid: self.pod_uid.as_deref().map(Arc::from), address: self.address }
     }
 
+    /// A kind that this build does not know is left out.
+    fn causes(&self) -> DrainCauses {
+        self.causes.iter().filter_map(|(kind, object)| DrainCause::of(kind, object.as_deref())).collect()
+    }
+
     fn ends(&self) -> Ends {
         Ends::of_each(|end| self.ends.get(end.word()).copied().unwrap_or_default())
     }
@@ -139,7 +146,7 @@ impl Told {
                 endpoint,
                 ends: self.ends(),
                 pod: self.pod.as_deref().map(Arc::from),
-                why: self.why,
+                causes: self.causes(),
                 began: Timestamp::from_nanos(self.began),
                 ended: Timestamp::from_nanos(self.ended),
                 undone: self.undone,
@@ -239,7 +246,7 @@ impl Controller {
             let endpoint = find(&told);
             let so_far = DrainSoFar {
                 began: Timestamp::from_nanos(told.began),
-                why: told.why.clone(),
+                causes: told.causes(),
                 deadline: told.deadline.map(Timestamp::from_nanos),
                 flows_at_start: told.flows_at_start.saturating_sub(told.flows_left),
                 ends: told.ends(),

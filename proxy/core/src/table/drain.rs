@@ -4,7 +4,7 @@
 //! away. Not being ready alone is no drain: it may come back any moment and nobody waits for its flows to end. An endpoint
 //! that goes with flows takes its reasons with it; only what operators asked for can still begin and be taken back.
 
-use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use super::{
     Table,
@@ -13,7 +13,9 @@ use super::{
 };
 use crate::{
     admission::AdmissionMode,
+    cause::{DrainCause, DrainCauses},
     endpoint::{Endpoint, EndpointId, OperatorRequest},
+    name::SliceName,
     output::{Notice, Output},
     tally::DrainRecord,
     time::Timestamp,
@@ -31,10 +33,10 @@ impl Entry {
         if self.drain.is_none() && !is_draining && !self.leaves && operator.is_none() && !by_gate {
             return Vec::new();
         }
-        let by_slice = is_draining.then(|| self.slice_says_terminating());
-        let by_node = self.says_node_leaves();
-        let by_gate = by_gate.then(|| String::from("gate"));
-        self.follow(together([by_slice, by_node, operator.map(words), by_gate]), now)
+        let by_slice = is_draining.then(|| DrainCause::Slice(self.slice()));
+        let by_gate = by_gate.then(|| DrainCause::Gate(self.facts.pod().cloned()));
+        let causes = [by_slice, self.leaving_node(), operator.map(cause), by_gate];
+        self.follow(causes.into_iter().flatten().collect(), now)
     }
 
     /// Judges the drain of an endpoint that has gone: what drained it when it went goes on, and operators may begin one
@@ -47,13 +49,13 @@ impl Entry {
         if self.drain.is_none() && (operator.is_none() || self.endpoint.admission().flows() == 0) {
             return Vec::new();
         }
-        let lasting = self.drain.as_ref().and_then(|drain| drain.lasting.clone());
-        self.follow(together([lasting, operator.map(words)]), now)
+        let lasting = self.drain.as_ref().and_then(|drain| drain.lasting.clone()).unwrap_or_default();
+        self.follow(lasting.iter().cloned().chain(operator.map(cause)).collect(), now)
     }
 
-    /// Begins, keeps or undoes the drain, for these reasons or for none.
-    fn follow(&mut self, why: Option<String>, now: Timestamp) -> Vec<Notice> {
-        match (why, self.drain.as_mut()) {
+    /// Begins, keeps or undoes the drain, for these causes or for none.
+    fn follow(&mut self, causes: DrainCauses, now: Timestamp) -> Vec<Notice> {
+        match (causes.if_any(), self.drain.as_mut()) {
             (None, None) => Vec::new(),
             (None, Some(_)) => {
                 // Flows that came since it was opened are none of the drain's.
@@ -63,12 +65,12 @@ impl Entry {
                 self.drain = None;
                 record.map(|record| Notice::DrainUndone { record: Box::new(record) }).into_iter().collect()
             }
-            (Some(why), Some(drain)) => {
-                drain.why = why;
+            (Some(causes), Some(drain)) => {
+                drain.causes = causes;
                 Vec::new()
             }
-            (Some(why), None) => {
-                let mut notices = Vec::from([self.begin_drain(why, now)]);
+            (Some(causes), None) => {
+                let mut notices = Vec::from([self.begin_drain(causes, now)]);
                 notices.extend(self.check_drained(now));
                 notices
             }
@@ -87,16 +89,18 @@ impl Entry {
         if self.endpoint.admission().flows() == 0 {
             return None;
         }
-        let by_slice = was_terminating.then(|| self.slice_says_terminating());
-        let by_service = (by_service && !was_terminating)
-            .then(|| String::from("gone from all slices without having been terminating"));
-        let lasting = together([by_slice, self.says_node_leaves(), by_service]);
-        let mut notice = None;
-        if let Some(why) = &lasting
-            && self.drain.is_none()
-        {
-            notice = Some(self.begin_drain(why.clone(), now));
-        }
+        let slice = self.slice();
+        let by_slice = match (was_terminating, by_service) {
+            (true, _) => Some(DrainCause::Slice(slice)),
+            (false, true) => Some(DrainCause::Removal(slice)),
+            (false, false) => None,
+        };
+        // In the order in which causes are told: a removal comes after the node.
+        let (before, after) = if was_terminating { (by_slice, None) } else { (None, by_slice) };
+        let lasting: DrainCauses = [before, self.leaving_node(), after].into_iter().flatten().collect();
+        let lasting = lasting.if_any();
+        let begun = lasting.clone().filter(|_| self.drain.is_none());
+        let notice = begun.map(|causes| self.begin_drain(causes, now));
         if let Some(drain) = &mut self.drain {
             drain.lasting = lasting;
         }
@@ -130,7 +134,7 @@ impl Entry {
     }
 
     /// Begins a drain, and says so.
-    fn begin_drain(&mut self, why: String, now: Timestamp) -> Notice {
+    fn begin_drain(&mut self, causes: DrainCauses, now: Timestamp) -> Notice {
         // Whoever was there at the close and is not tallied yet is still to come. Flows may also have come since: as
         // a last resort, or from another process.
         let tallied = self.endpoint.tally().read();
@@ -141,7 +145,7 @@ impl Entry {
         let flows_at_start = of_close.max(self.endpoint.admission().flows());
         self.drain = Some(Box::new(Drain {
             since: now,
-            why: why.clone(),
+            causes: causes.clone(),
             lasting: None,
             flows_at_start,
             to_record: flows_at_start,
@@ -151,7 +155,7 @@ impl Entry {
             before: None,
         }));
         let (endpoint, pod) = (Arc::clone(&self.endpoint), self.facts.pod().cloned());
-        Notice::DrainBegan { endpoint, pod, why, flows: flows_at_start, deadline: None }
+        Notice::DrainBegan { endpoint, pod, causes, flows: flows_at_start, deadline: None }
     }
 
     /// What the drain that is on has come to.
@@ -165,7 +169,7 @@ impl Entry {
         Some(DrainRecord {
             endpoint: Arc::clone(&self.endpoint),
             pod: self.facts.pod().cloned(),
-            why: drain.why.clone(),
+            causes: drain.causes.clone(),
             began: drain.since,
             ended: now,
             undone,
@@ -182,26 +186,18 @@ impl Entry {
             && self.drain.as_ref().is_none_or(|drain| drain.drained.is_some())
     }
 
-    fn says_node_leaves(&self) -> Option<String> {
-        self.facts.node().filter(|_| self.leaves).map(|node| format!("node {node} is leaving"))
+    fn leaving_node(&self) -> Option<DrainCause> {
+        self.facts.node().filter(|_| self.leaves).cloned().map(DrainCause::Node)
     }
 
-    fn slice_says_terminating(&self) -> String {
-        match self.facts.slice() {
-            Some((slice, _)) => format!("slice {slice} says terminating"),
-            None => String::from("terminating"),
-        }
+    fn slice(&self) -> Option<SliceName> {
+        self.facts.slice().map(|(slice, _)| slice.clone())
     }
 }
 
-/// An operator's request as a reason.
-pub(super) fn words(request: &OperatorRequest) -> String {
-    format!("operator {}", request.by)
-}
-
-/// All reasons in one; `None` for none.
-fn together<const N: usize>(reasons: [Option<String>; N]) -> Option<String> {
-    reasons.into_iter().flatten().reduce(|a, b| format!("{a}, {b}"))
+/// An operator's request as a cause.
+pub(super) fn cause(request: &OperatorRequest) -> DrainCause {
+    DrainCause::Operator(request.by.clone())
 }
 
 impl Service {

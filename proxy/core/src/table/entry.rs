@@ -1,11 +1,11 @@
 //! An endpoint of a service as the table knows it.
 
-use alloc::{boxed::Box, string::String, sync::Arc};
+use alloc::{boxed::Box, sync::Arc};
 
 use super::listed::Listed;
 use crate::{
-    admission::AdmissionMode, conditions::Conditions, endpoint::Endpoint, name::SliceName, shed::DrainPlan,
-    slice::SliceEndpoint, tally::Ends, time::Timestamp,
+    admission::AdmissionMode, cause::DrainCauses, conditions::Conditions, endpoint::Endpoint,
+    name::SliceName, shed::DrainPlan, slice::SliceEndpoint, tally::Ends, time::Timestamp,
 };
 
 /// What a source says of an endpoint.
@@ -21,9 +21,9 @@ pub(super) struct Facts {
 #[derive(Debug)]
 pub(super) struct Drain {
     pub(super) since: Timestamp,
-    pub(super) why: String,
+    pub(super) causes: DrainCauses,
     /// Of an endpoint that has gone: why it goes on whatever operators ask.
-    pub(super) lasting: Option<String>,
+    pub(super) lasting: Option<DrainCauses>,
     pub(super) flows_at_start: u64,
     /// The flows that the next record is about: those that there were when it began, or none where they are in a
     /// record already.
@@ -49,10 +49,10 @@ pub(super) struct Before {
 
 impl Drain {
     /// A drain that began elsewhere, of which nothing was tallied here yet.
-    pub(super) fn of_another_process(since: Timestamp, why: String, flows: u64) -> Self {
+    pub(super) fn of_another_process(since: Timestamp, causes: DrainCauses, flows: u64) -> Self {
         Self {
             since,
-            why,
+            causes,
             lasting: None,
             flows_at_start: flows,
             to_record: flows,

@@ -1,16 +1,17 @@
 //! Flows that come from another process, each pinned to its endpoint, whether or not the table knows that one.
 
-use alloc::{boxed::Box, string::String, sync::Arc};
+use alloc::{boxed::Box, sync::Arc};
 
 use super::{
     Table,
-    drain::words,
+    drain::cause,
     entry::{Before, Drain, Entry, Facts},
     service::Service,
     source::Source,
 };
 use crate::{
     admission::Permit,
+    cause::DrainCauses,
     conditions::Conditions,
     endpoint::EndpointIdentity,
     name::ServicePort,
@@ -70,11 +71,13 @@ impl Table {
                 let drain = entry.drain.get_or_insert_with(|| {
                     let flows = entry.endpoint.admission().flows();
                     let to_record = flows + entry.endpoint.tally().read().total();
-                    Box::new(Drain::of_another_process(so_far.began, so_far.why.clone(), to_record))
+                    Box::new(Drain::of_another_process(so_far.began, so_far.causes.clone(), to_record))
                 });
                 if drain.lasting.is_none() {
                     let asked = self.operators.asked(&port.service, identity.address, None);
-                    drain.lasting = without(&so_far.why, asked.map(words));
+                    let asked = asked.map(cause);
+                    let others = so_far.causes.iter().filter(|it| Some(*it) != asked.as_ref());
+                    drain.lasting = others.cloned().collect::<DrainCauses>().if_any();
                 }
                 entry
             }
@@ -97,22 +100,13 @@ impl Table {
     }
 }
 
-/// The reasons without this one.
-fn without(why: &str, reason: Option<String>) -> Option<String> {
-    let Some((before, after)) = reason.and_then(|reason| why.split_once(&*reason)) else {
-        return Some(why.into());
-    };
-    let rest = [before.trim_end_matches(", "), after.trim_start_matches(", ")];
-    rest.into_iter().filter(|part| !part.is_empty()).map(String::from).reduce(|a, b| a + ", " + &b)
-}
-
 /// What a drain has come to in another process.
 #[derive(Clone, Debug)]
 pub struct DrainSoFar {
     /// When it began.
     pub began: Timestamp,
-    /// Why, in words.
-    pub why: String,
+    /// Why.
+    pub causes: DrainCauses,
     /// When what is left is cut.
     pub deadline: Option<Timestamp>,
     /// Flows when it began, less those that stay in the other process.

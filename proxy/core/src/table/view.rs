@@ -1,10 +1,11 @@
 //! The table as an operator sees it: plain values, copied out.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 
 use super::{Table, entry::Entry, service::Service};
 use crate::{
     admission::{AdmissionMode, Tier},
+    cause::DrainCauses,
     conditions::Conditions,
     endpoint::{AdminState, Endpoint, OperatorRequest},
     name::{ServicePort, SliceName},
@@ -65,8 +66,8 @@ pub struct EndpointView {
 pub struct DrainView {
     /// Since when.
     pub since: Timestamp,
-    /// Why, in words.
-    pub why: String,
+    /// Why.
+    pub causes: DrainCauses,
     /// Flows when it began.
     pub flows_at_start: u64,
     /// When what is left is cut; `None` for never.
@@ -136,7 +137,7 @@ impl Table {
             operator: operator.filter(|request| request.state != AdminState::InService).cloned(),
             drain: entry.drain.as_ref().map(|drain| DrainView {
                 since: drain.since,
-                why: drain.why.clone(),
+                causes: drain.causes.clone(),
                 flows_at_start: drain.flows_at_start,
                 deadline: drain.deadline,
                 ends: endpoint.tally().read().since(&drain.tallied),

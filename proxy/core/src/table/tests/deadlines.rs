@@ -269,7 +269,7 @@ fn a_node_that_leaves_begins_a_drain_with_its_deadline() {
     let _flows: Vec<_> = (0..8).map(|_| world.admit().unwrap()).collect();
     world.tell(Event::NodesLeaving(["n1".into()].into()));
     assert_eq!(deadlines(&mut world), [Some(world.now.after(seconds(60)))]);
-    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().why, "node n1 is leaving");
+    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().causes.to_string(), "node n1 is leaving");
     // The node stays after all.
     world.tell(Event::NodesLeaving([].into()));
     assert_eq!(plans(&mut world), [None]);

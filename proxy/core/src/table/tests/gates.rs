@@ -1,6 +1,6 @@
 //! What a gate asks of the table, and what the table does for it.
 
-use alloc::{sync::Arc, vec, vec::Vec};
+use alloc::{string::ToString, sync::Arc, vec, vec::Vec};
 
 use crate::{
     AdminState, Conditions, EndpointSelector, Event, GateFacts, ServiceName, ServiceSettings, WhenNoneReady,
@@ -92,12 +92,12 @@ fn a_gates_drain_is_apart_from_an_operators() {
     let mut world = World::listed(vec![says(KEPT_READY)]);
     ask(&mut world, "p1");
     world.ask(AdminState::Drain, p1.clone());
-    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().why, "operator ann, gate");
+    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().causes.to_string(), "operator ann, gate");
     world.ask(AdminState::InService, p1.clone());
-    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().why, "gate");
+    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().causes.to_string(), "gate");
     world.ask(AdminState::Drain, p1);
     world.apply(says(READY));
-    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().why, "operator ann");
+    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().causes.to_string(), "operator ann");
     assert_eq!(facts(&world, "p1"), known(false, true, 0));
 }
 

@@ -6,8 +6,9 @@ use std::string::{String, ToString};
 
 use super::deadlines::{ask, deadlines, killed, plans, says, seconds, world};
 use crate::{
-    AdminState, DrainDeadline, DrainPlan, DrainSettings, EndpointIdentity, EndpointSelector, Ends, Event,
-    OnRemoval, Permit, ServiceConfig, ServiceName, ServiceSettings, Slice, SliceEndpoint, Timestamp,
+    AdminState, DrainCause, DrainDeadline, DrainPlan, DrainSettings, EndpointIdentity, EndpointSelector,
+    Ends, Event, OnRemoval, Permit, ServiceConfig, ServiceName, ServiceSettings, Slice, SliceEndpoint,
+    Timestamp,
     sample::{LEAVING, READY, World, config, endpoint, slice, slice_name, web},
     table::{DrainSoFar, EndpointView},
 };
@@ -128,14 +129,20 @@ fn an_operators_deadline_reaches_one_that_has_gone() {
     let by_operator = world.now.after(seconds(30));
     assert_eq!(deadlines(&mut world), [Some(by_operator)]);
     let drain = first(&world).drain.unwrap();
-    assert_eq!((drain.since, &*drain.why), (since, "slice default/a says terminating, operator ann"));
+    assert_eq!(
+        (drain.since, &*drain.causes.to_string()),
+        (since, "slice default/a says terminating, operator ann")
+    );
 
     let (mut world, flows) = vanished(ServiceSettings::default());
     let on_first = first(&world).endpoint.admission().flows();
     ask(&mut world, AdminState::Drain, Some(seconds(30)));
     let by_operator = world.now.after(seconds(30));
     let drain = first(&world).drain.unwrap();
-    assert_eq!((drain.since, drain.flows_at_start, &*drain.why), (world.now, on_first, "operator ann"));
+    assert_eq!(
+        (drain.since, drain.flows_at_start, &*drain.causes.to_string()),
+        (world.now, on_first, "operator ann")
+    );
     assert_eq!(drain.deadline, Some(by_operator));
     assert_eq!(
         world.said(),
@@ -207,15 +214,15 @@ fn an_undrain_leaves_other_reasons_of_one_that_has_gone() {
         (on_nodes(), "node n1 is leaving"),
     ];
     for ((mut world, _flows), why) in worlds {
-        assert_eq!(first(&world).drain.unwrap().why, why);
+        assert_eq!(first(&world).drain.unwrap().causes.to_string(), why);
         ask(&mut world, AdminState::Drain, Some(seconds(30)));
-        assert_eq!(first(&world).drain.unwrap().why, format!("{why}, operator ann"));
+        assert_eq!(first(&world).drain.unwrap().causes.to_string(), format!("{why}, operator ann"));
         let deadline = world.now.after(seconds(30));
         world.said();
         ask(&mut world, AdminState::InService, None);
         assert!(world.said().is_empty());
         let drain = first(&world).drain.unwrap();
-        assert_eq!((&*drain.why, drain.deadline), (why, Some(deadline)));
+        assert_eq!((&*drain.causes.to_string(), drain.deadline), (why, Some(deadline)));
     }
 }
 
@@ -254,9 +261,13 @@ fn successor(world: &mut World, why: &str, deadline: Option<Timestamp>) -> Vec<P
     let address = FIRST.parse().unwrap();
     let identity = EndpointIdentity { pod_uid: Some("p1".into()), address };
     let flows: Vec<_> = (0..2).map(|_| world.table.pin(&web(), identity.clone(), world.now)).collect();
+    let cause = |words: &str| match words.strip_prefix("operator ") {
+        Some(name) => DrainCause::Operator(name.into()),
+        None => DrainCause::Slice(Some(slice_name("a"))),
+    };
     let so_far = DrainSoFar {
         began: world.now.before(seconds(5)),
-        why: why.into(),
+        causes: why.split(", ").map(cause).collect(),
         deadline,
         flows_at_start: 2,
         ends: Ends::default(),
@@ -297,6 +308,6 @@ fn an_undrain_reaches_a_drain_from_another_process() {
         let _flows = successor(&mut world, why, Some(deadline));
         assert_eq!(first(&world).drain.unwrap().deadline, Some(deadline));
         ask(&mut world, AdminState::InService, None);
-        assert_eq!(first(&world).drain.map(|drain| drain.why), left.map(String::from));
+        assert_eq!(first(&world).drain.map(|drain| drain.causes.to_string()), left.map(String::from));
     }
 }

@@ -1,5 +1,5 @@
 use alloc::{vec, vec::Vec};
-use std::string::String;
+use std::string::{String, ToString};
 
 use crate::{
     AdminState, EndpointSelector, Event, ServiceName, Table,
@@ -53,13 +53,19 @@ fn two_drains_are_undone_one_by_one() {
     world.wait_millis(5);
     world.apply(says(LEAVING));
     let drain = world.endpoint("10.0.0.1:80").drain.unwrap();
-    assert_eq!((&*drain.why, drain.since), ("slice default/a says terminating, operator ann", since));
+    assert_eq!(
+        (&*drain.causes.to_string(), drain.since),
+        ("slice default/a says terminating, operator ann", since)
+    );
     world.said();
     world.ask(AdminState::InService, address("10.0.0.1:80"));
-    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().why, "slice default/a says terminating");
+    assert_eq!(
+        world.endpoint("10.0.0.1:80").drain.unwrap().causes.to_string(),
+        "slice default/a says terminating"
+    );
     world.ask(AdminState::Drain, address("10.0.0.1:80"));
     world.apply(says(READY));
-    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().why, "operator ann");
+    assert_eq!(world.endpoint("10.0.0.1:80").drain.unwrap().causes.to_string(), "operator ann");
     assert!(world.admit().is_err());
     assert!(!world.said().iter().any(|line| line.starts_with("undone")));
     world.ask(AdminState::InService, address("10.0.0.1:80"));

@@ -1,4 +1,4 @@
-use alloc::{vec, vec::Vec};
+use alloc::{string::ToString, vec, vec::Vec};
 
 use crate::{
     DrainRecord, EndpointIdentity, Event, FlowEnd, Notice, Output, ServiceSettings, WhenNoneReady,
@@ -53,7 +53,7 @@ fn a_record_tells_how_every_flow_ended() {
             ("elsewhere", 1)
         ]
     );
-    assert_eq!(record.why, "slice default/a says terminating");
+    assert_eq!(record.causes.to_string(), "slice default/a says terminating");
     assert_eq!(record.pod.as_deref(), Some("default/p1"));
 }
 

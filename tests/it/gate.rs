@@ -1,5 +1,6 @@
 //! The gate: a pod's preStop waits until no flow is pinned to the pod any more, on any instance.
 
+mod all;
 mod command;
 mod instances;
 mod successor;

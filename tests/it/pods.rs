@@ -344,6 +344,34 @@ fn an_annotation_asks_for_it() {
     assert_eq!(cluster.api.calls_of(Verb::Patch, SERVICES).len(), 0);
 }
 
+/// Before a pod terminates nobody knows when it will be killed, and a plan says so; afterwards it goes by that.
+#[test]
+fn a_plan_knows_when_a_pod_is_killed_once_it_terminates() {
+    let cluster = Cluster::new(&json!({"deadline": "pod", "margin": "1s"}), 4);
+    let address = cluster.endpoints[0].address().to_string();
+    let plan = |more: &[&str]| {
+        let arguments = [&["plan", "drain", "default/web", &address], more].concat();
+        String::from_utf8(cluster.proxy.command(&arguments).stdout).expect("text")
+    };
+    let planned = || -> api::ServicePlan {
+        let mut plan: api::Plan = serde_json::from_str(&plan(&["-o", "json"])).expect("a plan");
+        plan.services.remove(0)
+    };
+    let before = planned();
+    assert_eq!((before.deadline_seconds, &*before.deadline_by), (None, "pod"));
+    let text = plan(&[]);
+    assert!(text.contains("4 flows would have to move before their pods are killed"), "{text}");
+    assert!(text.contains("drain.deadline: pod") && text.contains("--deadline"), "{text}");
+    let text = plan(&["--deadline", "90s"]);
+    assert!(text.contains("4 flows would have to move within 90s, "), "{text}");
+    cluster.delete(600);
+    let deadline = cluster.wait_for_deadline();
+    let after = planned();
+    let left = after.deadline_seconds.expect("it is known");
+    assert!((500.0..600.0).contains(&left) && after.will_be_cut.is_some(), "{after:?}");
+    assert_eq!((&*after.deadline_by, &after.endpoints[0].deadline), ("pod", &Some(deadline)));
+}
+
 /// An API server whose clock is an hour behind: its times are counted by its clock, and the difference is said.
 #[test]
 fn a_clock_that_differs_is_said_and_does_not_matter() {

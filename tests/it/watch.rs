@@ -10,13 +10,13 @@ use tidegate_tests::support::{Endpoint, Proxy, Slice, api, eventually};
 use crate::setup;
 
 /// A watcher, ended when it is dropped.
-struct Watcher {
+pub(crate) struct Watcher {
     child: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
 }
 
 impl Watcher {
-    fn start(proxy: &Proxy, arguments: &[&str]) -> Self {
+    pub(crate) fn start(proxy: &Proxy, arguments: &[&str]) -> Self {
         let socket = proxy.directory().join("admin.sock");
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command.arg("watch").args(arguments).env("TIDEGATE_ADMIN", format!("unix:{}", socket.display()));
@@ -26,7 +26,7 @@ impl Watcher {
     }
 
     /// The next line with these words in it.
-    fn line(&mut self, words: &str) -> String {
+    pub(crate) fn line(&mut self, words: &str) -> String {
         eventually(words, || {
             let line = self.lines.next().expect("it goes on").unwrap();
             line.contains(words).then_some(line)

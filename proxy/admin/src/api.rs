@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use drains::{DrainCause, DrainProgress, Drains, EndsBetween};
 pub use kubernetes::{HealthOf, PodEvents, ServiceHealth, ServiceProblem, Writer};
-pub use plan::{EndpointPlan, LoadAfter, Plan, ServicePlan};
+pub use plan::{EndpointPlan, LoadAfter, Plan, PlanTotal, ServicePlan, TotalLoad};
 
 /// `GET /v1/status`: the process as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

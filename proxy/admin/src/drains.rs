@@ -44,8 +44,32 @@ pub(crate) async fn drains(
     if query.follow {
         return follow::follow(&state.sampler, query.service, lasting);
     }
+    Ok(sample(&state, query.service.as_deref()).await?.into_response())
+}
+
+/// What it takes where no stream is to be had.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OnceQuery {
+    /// Only those of this service, namespace/name.
+    service: Option<String>,
+}
+
+/// The same for another instance, and for all of them: once.
+pub(crate) async fn once(
+    State(state): State<AdminState>,
+    query: Result<Query<OnceQuery>, QueryRejection>,
+) -> Result<Json<api::Drains>, Refusal> {
+    let Query(OnceQuery { service }) = query.map_err(|error| {
+        Refusal::new(StatusCode::BAD_REQUEST, error.body_text())
+            .remedy("it takes service (namespace/name); a stream of all instances there is none: ask again")
+    })?;
+    sample(&state, service.as_deref()).await
+}
+
+async fn sample(state: &AdminState, service: Option<&str>) -> Result<Json<api::Drains>, Refusal> {
     let sample = state.sampler.ask().await?;
-    Ok(Json(of_service(&sample, query.service.as_deref())).into_response())
+    Ok(Json(of_service(&sample, service)))
 }
 
 /// Those of one service, where one is named.

@@ -36,7 +36,7 @@ mod view;
 pub use audit::audit_record;
 pub use drains::Sampler;
 pub use listener::{AdminListener, ListenError};
-pub use peers::{All, InstanceAnswer, Members, PeerOptions, Peers, PeersError, TlsFiles};
+pub use peers::{All, AllPlans, InstanceAnswer, Members, PeerOptions, Peers, PeersError, TlsFiles};
 pub use serve::{serve, serve_until};
 pub use state::{
     AdminState, PodEventsReport, ServiceProblem, SourceReport, TriggerDelay, WatchReport, WriterReport,

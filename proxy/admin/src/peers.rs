@@ -37,7 +37,7 @@ use tokio_rustls::TlsAcceptor;
 
 use self::tls::{Tls, TlsError};
 pub use self::{
-    all::{All, InstanceAnswer},
+    all::{All, AllPlans, InstanceAnswer},
     tls::TlsFiles,
 };
 use crate::token::{TokenError, TokenFile};

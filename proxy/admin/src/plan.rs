@@ -1,4 +1,6 @@
-//! `GET /v1/plan`: what a drain would do. Reads and changes nothing.
+//! `GET /v1/plan`: what a drain would do. Reads and changes nothing. `total` is what several instances say together.
+
+mod total;
 
 use std::time::Duration;
 
@@ -8,10 +10,15 @@ use axum::{
     http::StatusCode,
 };
 use serde::Deserialize;
-use tidegate_control::plan::{EndpointPlan, LoadAfter, PlanFilter, ServicePlan};
+use tidegate_control::{
+    Clock,
+    plan::{DeadlineBy, EndpointPlan, LoadAfter, PlanFilter, ServicePlan},
+};
 use tidegate_core::Policy;
 
 use crate::{AdminState, api, drains::per_second, refusal::Refusal};
+
+pub(crate) use total::totals;
 
 /// How many endpoints one question may name.
 const ENDPOINTS_LIMIT: usize = 1_000;
@@ -30,6 +37,17 @@ pub(crate) struct PlanQuery {
     deadline_ms: Option<u64>,
 }
 
+impl PlanQuery {
+    fn endpoints(&self) -> impl Iterator<Item = &str> {
+        self.endpoints.as_deref().unwrap_or_default().split(',').filter(|name| !name.is_empty())
+    }
+
+    /// The first that is a number.
+    pub(crate) fn number(&self) -> Option<&str> {
+        self.endpoints().find(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+}
+
 pub(crate) async fn plan(
     State(state): State<AdminState>,
     query: Result<Query<PlanQuery>, QueryRejection>,
@@ -37,10 +55,9 @@ pub(crate) async fn plan(
     let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
     let remedy = "it takes service (namespace/name), endpoints (with commas between), node and deadline_ms";
     let Query(query) = query.map_err(|error| bad(error.body_text()).remedy(remedy))?;
+    let endpoints: Vec<_> = query.endpoints().map(str::to_owned).collect();
     let service =
         query.service.map(|service| service.parse()).transpose().map_err(|error| bad(format!("{error}")))?;
-    let names = query.endpoints.as_deref().unwrap_or_default().split(',');
-    let endpoints: Vec<_> = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
     if endpoints.is_empty() && query.node.is_none() {
         return Err(
             bad("neither `endpoints` nor `node` says what would be drained".to_owned()).remedy(remedy)
@@ -51,14 +68,15 @@ pub(crate) async fn plan(
     }
     let deadline = query.deadline_ms.map(Duration::from_millis);
     let answer = state.control.plan(PlanFilter { service, endpoints, node: query.node, deadline }).await?;
+    let clock = state.control.clock();
     Ok(Json(api::Plan {
-        at: state.control.clock().rfc3339(answer.now),
-        services: answer.services.iter().map(of_service).collect(),
+        at: clock.rfc3339(answer.now),
+        services: answer.services.iter().map(|plan| of_service(plan, clock)).collect(),
         silent_workers: answer.silent,
     }))
 }
 
-fn of_service(plan: &ServicePlan) -> api::ServicePlan {
+fn of_service(plan: &ServicePlan, clock: Clock) -> api::ServicePlan {
     let seconds = |time: Option<Duration>| time.map(|time| time.as_millis() as f64 / 1_000.0);
     api::ServicePlan {
         service: plan.port.to_string(),
@@ -71,16 +89,23 @@ fn of_service(plan: &ServicePlan) -> api::ServicePlan {
         .to_owned(),
         flows_to_move: plan.flows,
         deadline_seconds: seconds(plan.deadline),
+        deadline_by: match plan.deadline_by {
+            DeadlineBy::Nobody => "nobody",
+            DeadlineBy::Asker => "asker",
+            DeadlineBy::Service => "service",
+            DeadlineBy::Pod => "pod",
+        }
+        .to_owned(),
         window_seconds: seconds(plan.window),
         reconnects_per_second: plan.reconnects_per_second.map(|rate| (rate * 10.0).round() / 10.0),
         will_be_cut: plan.will_be_cut,
         nobody_left: plan.others.is_empty(),
-        endpoints: plan.drained.iter().map(drained).collect(),
+        endpoints: plan.drained.iter().map(|plan| drained(plan, clock)).collect(),
         others: plan.others.iter().map(load).collect(),
     }
 }
 
-fn drained(plan: &EndpointPlan) -> api::EndpointPlan {
+fn drained(plan: &EndpointPlan, clock: Clock) -> api::EndpointPlan {
     let EndpointPlan { view, survey } = plan;
     let words = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
     api::EndpointPlan {
@@ -93,6 +118,7 @@ fn drained(plan: &EndpointPlan) -> api::EndpointPlan {
         busy: survey.map(|survey| survey.flows.saturating_sub(survey.idle)),
         bytes_per_second: survey.map(|survey| per_second(survey.bytes)),
         draining: view.drain.is_some(),
+        deadline: view.drain.as_ref().and_then(|drain| drain.deadline).map(|at| clock.rfc3339(at)),
     }
 }
 

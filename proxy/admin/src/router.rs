@@ -44,6 +44,9 @@ pub(crate) fn operators(state: AdminState, access: Access) -> Router {
         .route("/v1/flows", get(view::flows))
         .route("/v1/audit", get(audit::audit))
         .route("/v1/all/audit", get(all::audit))
+        .route("/v1/all/drains", get(all::drains))
+        .route("/v1/all/endpoints", get(all::endpoints))
+        .route("/v1/all/plan", get(all::plan))
         .route("/v1/all/drain", post(all::drain))
         .route("/v1/all/undrain", post(all::undrain))
         .route("/v1/drains", get(drains::drains))
@@ -84,7 +87,8 @@ pub(crate) async fn bound(request: Request, next: Next) -> Response {
 
 async fn unknown_path(uri: Uri) -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, format!("there is no `{}` here", uri.path())).remedy(
-        "the API is under /v1: status, endpoints, flows, drains, audit, plan, drain, undrain, flows/close",
+        "the API is under /v1: status, endpoints, flows, drains, audit, plan, drain, undrain, flows/close; and, of all \
+         instances, all/endpoints, all/drains, all/audit, all/plan, all/drain, all/undrain",
     )
 }
 

@@ -60,14 +60,30 @@ pub struct ServicePlan {
     pub others: Vec<LoadAfter>,
     /// Flows that would have to move.
     pub flows: u64,
-    /// How long they would have; `None` for as long as they like, and where only a pod's end will tell.
+    /// How long they would have; `None` for as long as they like, and where a pod's end is not known yet.
     pub deadline: Option<Duration>,
+    /// Who says so.
+    pub deadline_by: DeadlineBy,
     /// The last part of that, in which they would be shed; `None` without a deadline.
     pub window: Option<Duration>,
     /// Clients that would have to connect again, per second of the window; `None` without a deadline.
     pub reconnects_per_second: Option<f64>,
     /// Flows that the deadline would cut as things stand; `None` without a deadline, or where no worker answered.
     pub will_be_cut: Option<u64>,
+}
+
+/// Who says how long the flows would have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadlineBy {
+    /// Nobody: they have as long as they like.
+    Nobody,
+    /// Whoever asks.
+    Asker,
+    /// The service's settings.
+    Service,
+    /// The pods: when each is killed. That is known once it terminates and not before, because the grace period may be
+    /// another one then.
+    Pod,
 }
 
 /// An endpoint that would be drained.
@@ -149,7 +165,8 @@ fn of_service(
     service: &ServiceView,
     meant: &BTreeSet<EndpointId>,
     surveys: Option<&BTreeMap<EndpointId, Survey>>,
-    deadline: Option<Duration>,
+    asked: Option<Duration>,
+    now: Timestamp,
 ) -> ServicePlan {
     let is_meant = |view: &&EndpointView| meant.contains(&view.endpoint.id());
     let flows = |view: &EndpointView| view.endpoint.admission().flows();
@@ -174,10 +191,12 @@ fn of_service(
         flows: flows(view),
         flows_after,
     });
-    let deadline = deadline.or(match service.settings.drain.deadline {
-        DrainDeadline::After(time) => Some(time),
-        DrainDeadline::None | DrainDeadline::Pod => None,
-    });
+    let (deadline, deadline_by) = match (asked, service.settings.drain.deadline) {
+        (Some(time), _) => (Some(time), DeadlineBy::Asker),
+        (None, DrainDeadline::After(time)) => (Some(time), DeadlineBy::Service),
+        (None, DrainDeadline::Pod) => (first_of_pods(&drained, now), DeadlineBy::Pod),
+        (None, DrainDeadline::None) => (None, DeadlineBy::Nobody),
+    };
     let plan = deadline.map(|time| {
         let now = Timestamp::default();
         crate::progress::plan(now, now.after(time), &service.settings)
@@ -194,6 +213,7 @@ fn of_service(
         others: others.collect(),
         flows: moved,
         deadline,
+        deadline_by,
         window,
         reconnects_per_second: window.map(|window| per_second(moved, window)),
         will_be_cut: plan
@@ -201,6 +221,12 @@ fn of_service(
             .map(|(plan, survey)| will_be_cut(&plan, &survey, moved, moved, Timestamp::default())),
         drained,
     }
+}
+
+/// How long it is until the first of these has to be empty, where that is known of all of them: they drain already.
+fn first_of_pods(plans: &[EndpointPlan], now: Timestamp) -> Option<Duration> {
+    let left = |plan: &EndpointPlan| Some(plan.view.drain.as_ref()?.deadline?.since(now));
+    plans.iter().map(left).collect::<Option<Vec<_>>>()?.into_iter().min()
 }
 
 /// From the first shed to the last.
@@ -245,8 +271,9 @@ impl Controller {
         let surveys = (silent.len() < self.workers.count()).then_some(surveys);
         let services = self.table.services();
         let is_of = |of: &&ServiceView| of.endpoints.iter().any(|view| meant.contains(&view.endpoint.id()));
-        let plans = services.iter().filter(is_of).map(|of| of_service(of, meant, surveys, deadline));
-        PlanAnswer { services: plans.collect(), silent, now: self.clock.now() }
+        let now = self.clock.now();
+        let plans = services.iter().filter(is_of).map(|of| of_service(of, meant, surveys, deadline, now));
+        PlanAnswer { services: plans.collect(), silent, now }
     }
 }
 

@@ -2,46 +2,35 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use tidegate_admin::{All, InstanceAnswer, api};
+use tidegate_admin::{All, api};
 
 use crate::{
     cli::{self, Expectation},
     client::AdminClient,
-    commands::{show, show_all, with_query},
-    tables,
+    instances, tables,
 };
 
 pub(crate) fn run(options: &cli::Audit) -> anyhow::Result<ExitCode> {
     let since = options.since.map(|since| since.as_millis().to_string());
     let query = [("since_ms", since.as_deref()), ("service", options.service.as_deref())];
     let client = AdminClient::new(&options.asking)?;
-    let instances = if options.all {
-        let all: All<api::Audit> = client.get(&with_query("/v1/all/audit", &query))?;
-        let status = show_all(options.asking.output, &all, tables::audit)?;
-        if options.expect.is_none() {
-            return Ok(status);
-        }
-        all.instances
-    } else {
-        let audit: api::Audit = client.get(&with_query("/v1/audit", &query))?;
-        show(options.asking.output, &audit, tables::audit)?;
-        vec![InstanceAnswer { instance: String::new(), answer: Some(audit), error: None }]
-    };
-    let Some(expectation) = options.expect else { return Ok(ExitCode::SUCCESS) };
+    let audits: All<api::Audit> = instances::get(&client, options.all, "/v1/audit", &query)?;
+    let status = instances::print(options.asking.output, options.all, &audits, tables::audit)?;
+    let Some(expectation) = options.expect else { return Ok(status) };
     let mut all_faults = Vec::new();
-    for InstanceAnswer { instance, answer, error } in &instances {
-        let found = match answer {
+    for it in &audits.instances {
+        let found = match &it.answer {
             Some(audit) => faults(audit, options.since, expectation),
-            None => vec![error.clone().unwrap_or_else(|| "no answer".to_owned())],
+            None => vec![instances::error_of(it).to_owned()],
         };
-        let of = if options.all { format!("{instance}: ") } else { String::new() };
+        let of = instances::prefix(&it.instance);
         all_faults.extend(found.into_iter().map(|fault| format!("{of}{fault}")));
     }
     for fault in &all_faults {
         eprintln!("not as expected: {fault}");
     }
-    let mut audits = instances.iter().filter_map(|it| it.answer.as_ref());
-    if audits.all(|audit| audit.records.is_empty()) {
+    let mut known = audits.instances.iter().filter_map(|it| it.answer.as_ref());
+    if known.all(|audit| audit.records.is_empty()) {
         eprintln!("no drain in that time: nothing was broken, and nothing was proved");
     }
     Ok(if all_faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

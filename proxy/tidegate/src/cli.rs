@@ -47,8 +47,8 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Watch the drains that are on: what is left of each, how busy it is, when it will have ended.
     ///
-    /// A bar for each on a terminal, lines elsewhere; with -o json the stream of /v1/drains, a line of JSON a second. Until
-    /// Ctrl-C.
+    /// A bar for each on a terminal, lines elsewhere; with -o json the stream of /v1/drains (with --all what /v1/all/drains
+    /// answers), a line of JSON a second. Until Ctrl-C.
     Watch(Watch),
     /// Show what every drain came to, and whether one broke anything.
     ///
@@ -162,6 +162,9 @@ pub(crate) struct Endpoints {
     /// Show where each fact came from: slice and generation, pod, node, zone, since when.
     #[arg(long)]
     pub(crate) sources: bool,
+    /// Of every instance that the configuration's `peers` names; else of this one.
+    #[arg(long)]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) asking: Asking,
 }
@@ -191,8 +194,12 @@ pub(crate) struct Drain {
     pub(crate) deadline: Option<Duration>,
     /// Wait until no flow is left, and show what became of them.
     ///
-    /// Exit status: 0 none is left, 1 an error, or the drain was taken back, 3 some are left after --timeout.
-    #[arg(long, conflicts_with = "all")]
+    /// With --all on all instances; one that cannot be asked any more is waited for 15 seconds longer than the others, and
+    /// named.
+    ///
+    /// Exit status: 0 none is left, 1 an error, the drain was taken back or an instance cannot be asked, 3 some are left
+    /// after --timeout.
+    #[arg(long)]
     pub(crate) wait: bool,
     /// How long to wait, such as 90s or 10m; for ever otherwise.
     #[arg(long, value_parser = duration, requires = "wait")]
@@ -227,6 +234,9 @@ pub(crate) struct PlanDrain {
     /// The deadline that the drain would have, such as 90s; left out, the service's own `drain.deadline`.
     #[arg(long, value_parser = duration)]
     pub(crate) deadline: Option<Duration>,
+    /// For every instance that the configuration's `peers` names, and all of them together; else for this one.
+    #[arg(long)]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) asking: Asking,
 }
@@ -235,6 +245,9 @@ pub(crate) struct PlanDrain {
 pub(crate) struct Watch {
     /// Only drains of this service (namespace/name).
     pub(crate) service: Option<String>,
+    /// Of every instance that the configuration's `peers` names; else of this one.
+    #[arg(long)]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) asking: Asking,
 }

@@ -22,13 +22,13 @@ use crate::cli::Asking;
 
 mod stream;
 
-pub(crate) use stream::Followed;
+pub(crate) use stream::{Followed, Source};
 
 /// Where the admin API is, where nothing says otherwise.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9901";
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// An answer larger than this is not one of ours.
 const MAX_ANSWER: usize = 256 * 1024 * 1024;

@@ -1,6 +1,6 @@
 //! The commands that ask a running proxy. With `-o json` they print the API's answer as it is.
 
-use std::{process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 use serde::Serialize;
 use tidegate_admin::{All, InstanceAnswer, api};
@@ -8,7 +8,7 @@ use tidegate_admin::{All, InstanceAnswer, api};
 use crate::{
     cli::{self, Output},
     client::AdminClient,
-    tables, watch,
+    instances, tables, watch,
 };
 
 pub(crate) fn status(asking: &cli::Asking) -> anyhow::Result<ExitCode> {
@@ -17,21 +17,28 @@ pub(crate) fn status(asking: &cli::Asking) -> anyhow::Result<ExitCode> {
 }
 
 pub(crate) fn endpoints(options: &cli::Endpoints) -> anyhow::Result<ExitCode> {
-    let path = with_query("/v1/endpoints", &[("service", options.service.as_deref())]);
-    let client = AdminClient::new(&options.asking)?;
-    let endpoints: api::Endpoints = client.get(&path)?;
-    if options.sources {
-        return show(options.asking.output, &endpoints, tables::sources);
+    let cli::Endpoints { service, sources, all, asking } = options;
+    let query = [("service", service.as_deref())];
+    let client = AdminClient::new(asking)?;
+    let endpoints: All<api::Endpoints> = instances::get(&client, *all, "/v1/endpoints", &query)?;
+    if *sources {
+        return instances::print(asking.output, *all, &endpoints, tables::sources);
     }
     let is_draining =
         |endpoint: &api::Endpoint| endpoint.drain.as_ref().is_some_and(|it| it.drained.is_none());
+    let mut rows =
+        endpoints.instances.iter().filter_map(|it| it.answer.as_ref()).flat_map(|it| &it.endpoints);
     // Only where something drains is there more to know, and nothing else needs to wait for it.
-    let drains: Option<api::Drains> =
-        match endpoints.endpoints.iter().any(is_draining) && options.asking.output == Output::Table {
-            true => client.get("/v1/drains").ok(),
-            false => None,
-        };
-    show(options.asking.output, &endpoints, |endpoints| tables::endpoints(endpoints, drains.as_ref()))
+    let drains: Option<All<api::Drains>> = match rows.any(is_draining) && asking.output == Output::Table {
+        true => instances::get(&client, *all, "/v1/drains", &query).ok(),
+        false => None,
+    };
+    let drains = drains.iter().flat_map(|all| &all.instances);
+    let drains: BTreeMap<&str, &api::Drains> =
+        drains.filter_map(|it| Some((it.instance.as_str(), it.answer.as_ref()?))).collect();
+    instances::print_each(asking.output, *all, &endpoints, |instance, endpoints| {
+        tables::endpoints(endpoints, drains.get(instance).copied())
+    })
 }
 
 pub(crate) fn flows(options: &cli::Flows) -> anyhow::Result<ExitCode> {
@@ -48,28 +55,21 @@ pub(crate) fn flows(options: &cli::Flows) -> anyhow::Result<ExitCode> {
 pub(crate) fn drain(options: &cli::Drain) -> anyhow::Result<ExitCode> {
     let cli::DrainArgs { all, asking, service, .. } = &options.endpoint;
     let client = AdminClient::new(asking)?;
-    let request = request(&options.endpoint, options.deadline);
-    if *all {
-        return change_all(&client, "/v1/all/drain", &request, asking.output);
-    }
-    let answer = change(&client, "/v1/drain", &request)?;
+    let answers = change(&client, *all, "/v1/drain", &request(&options.endpoint, options.deadline))?;
     if !options.wait {
-        return show(asking.output, &answer, |answer| changed(answer, &client));
+        return changed(&client, *all, &answers, asking.output);
     }
     if asking.output == Output::Table {
-        print!("{}", changed(&answer, &client));
+        changed(&client, *all, &answers, asking.output)?;
     }
-    watch::wait(&client, &answer, service, options.timeout, asking.output)
+    let waited = watch::Waited { all: *all, service, timeout: options.timeout, output: asking.output };
+    watch::wait(&client, &answers, &waited)
 }
 
 pub(crate) fn undrain(options: &cli::DrainArgs) -> anyhow::Result<ExitCode> {
     let client = AdminClient::new(&options.asking)?;
-    let (request, output) = (request(options, None), options.asking.output);
-    if options.all {
-        return change_all(&client, "/v1/all/undrain", &request, output);
-    }
-    let answer = change(&client, "/v1/undrain", &request)?;
-    show(output, &answer, |answer| changed(answer, &client))
+    let answers = change(&client, options.all, "/v1/undrain", &request(options, None))?;
+    changed(&client, options.all, &answers, options.asking.output)
 }
 
 fn request(options: &cli::DrainArgs, deadline: Option<Duration>) -> api::DrainRequest {
@@ -82,50 +82,37 @@ fn request(options: &cli::DrainArgs, deadline: Option<Duration>) -> api::DrainRe
     }
 }
 
-fn change(client: &AdminClient, path: &str, request: &api::DrainRequest) -> anyhow::Result<api::DrainAnswer> {
-    let answer: api::DrainAnswer = client.post(path, request)?;
-    warn_unkept("", Some(&answer));
-    Ok(answer)
-}
-
-fn change_all(
+/// Asks for a change of one instance or of all.
+fn change(
     client: &AdminClient,
+    all: bool,
     path: &str,
     request: &api::DrainRequest,
-    output: Output,
-) -> anyhow::Result<ExitCode> {
-    let answers: All<api::DrainAnswer> = client.post(path, request)?;
+) -> anyhow::Result<All<api::DrainAnswer>> {
+    let path = instances::path_of(all, path, &[]);
+    let answers =
+        if all { client.post(&path, request)? } else { instances::alone(client.post(&path, request)?) };
     for InstanceAnswer { instance, answer, .. } in &answers.instances {
-        warn_unkept(&format!("{instance}: "), answer.as_ref());
+        if let Some(error) = answer.as_ref().and_then(|answer: &api::DrainAnswer| answer.kept_error.as_ref())
+        {
+            let of = instances::prefix(instance);
+            eprintln!("warning: {of}in force, but it will not survive a restart: {error}");
+        }
     }
-    show_all(output, &answers, tables::drain)
+    Ok(answers)
 }
 
-fn changed(answer: &api::DrainAnswer, client: &AdminClient) -> String {
-    format!("{}on this instance alone: {}\n", tables::drain(answer), client.address())
-}
-
-fn warn_unkept(of: &str, answer: Option<&api::DrainAnswer>) {
-    if let Some(error) = answer.and_then(|answer| answer.kept_error.as_ref()) {
-        eprintln!("warning: {of}in force, but it will not survive a restart: {error}");
-    }
-}
-
-/// Every instance's answer. The exit status is 1 where one has none.
-pub(crate) fn show_all<T: Serialize>(
+/// Prints what was changed.
+fn changed(
+    client: &AdminClient,
+    all: bool,
+    answers: &All<api::DrainAnswer>,
     output: Output,
-    answers: &All<T>,
-    table: impl Fn(&T) -> String,
 ) -> anyhow::Result<ExitCode> {
-    show(output, answers, |answers| {
-        let row = |it: &InstanceAnswer<T>| match (&it.answer, &it.error) {
-            (Some(answer), _) => format!("{}:\n{}", it.instance, table(answer)),
-            (None, error) => format!("{}: {}\n", it.instance, error.as_deref().unwrap_or("no answer")),
-        };
-        answers.instances.iter().map(row).collect()
-    })?;
-    let is_whole = answers.instances.iter().all(|it| it.answer.is_some());
-    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    instances::print(output, all, answers, |answer| match all {
+        true => tables::drain(answer),
+        false => format!("{}on this instance alone: {}\n", tables::drain(answer), client.address()),
+    })
 }
 
 /// Who is asking, for other operators.

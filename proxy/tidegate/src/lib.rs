@@ -14,6 +14,7 @@ mod demand;
 mod demo;
 mod gate;
 mod handoff;
+mod instances;
 mod overrides;
 mod park;
 mod plan;

@@ -258,20 +258,37 @@ pub(crate) fn planned(plan: &api::ServicePlan) -> String {
             known(endpoint.idle),
             known(endpoint.busy),
             known(endpoint.bytes_per_second),
-            if endpoint.draining { "drains already" } else { "" }.to_owned(),
+            match &endpoint.deadline {
+                Some(deadline) => format!("drains already, until {deadline}"),
+                None if endpoint.draining => "drains already".to_owned(),
+                None => String::new(),
+            },
         ]
     });
     let mut text = table(&["DRAINED", "POD", "FLOWS", "IDLE", "BUSY", "BYTES/S", ""], drained);
-    let others = plan.others.iter().map(|other| {
+    let others = plan.others.iter();
+    text.push_str(&loads(
+        others.map(|other| (&*other.endpoint, other.pod.as_deref(), other.flows, other.flows_after)),
+    ));
+    text
+}
+
+/// What the endpoints that stay would have of several instances.
+pub(crate) fn total_loads(others: &[api::TotalLoad]) -> String {
+    loads(others.iter().map(|load| (&*load.endpoint, load.pod.as_deref(), load.flows, load.flows_after)))
+}
+
+/// Endpoints with their pods, their flows, and those that they would have.
+fn loads<'a>(others: impl Iterator<Item = (&'a str, Option<&'a str>, u64, u64)>) -> String {
+    let rows = others.map(|(endpoint, pod, flows, after)| {
         vec![
-            other.endpoint.clone(),
-            other.pod.clone().unwrap_or_default(),
-            other.flows.to_string(),
-            format!("{} (+{})", other.flows_after, other.flows_after.saturating_sub(other.flows)),
+            endpoint.to_owned(),
+            pod.unwrap_or_default().to_owned(),
+            flows.to_string(),
+            format!("{after} (+{})", after.saturating_sub(flows)),
         ]
     });
-    text.push_str(&table(&["OTHERS", "POD", "FLOWS", "AFTERWARDS"], others));
-    text
+    table(&["OTHERS", "POD", "FLOWS", "AFTERWARDS"], rows)
 }
 
 /// What drains came to.

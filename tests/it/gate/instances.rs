@@ -1,4 +1,4 @@
-//! Several instances: a gate opens when none of them has a flow left, and `--all` asks all of them.
+//! Several instances: a gate opens when none of them has a flow left.
 
 use std::{fs, time::Instant};
 
@@ -34,7 +34,7 @@ fn setups(count: usize, more: &Value) -> Vec<(Setup, Gate)> {
 }
 
 /// So many instances with one flow each on the pod that waits.
-fn instances(count: usize, more: &Value) -> (Endpoint, Vec<(Proxy, Gate)>, Vec<Connection>) {
+pub(super) fn instances(count: usize, more: &Value) -> (Endpoint, Vec<(Proxy, Gate)>, Vec<Connection>) {
     let endpoint = Endpoint::greeting();
     let start = |(setup, gate): (Setup, Gate)| (setup.slice(&ready(&endpoint)).start(), gate);
     let all: Vec<_> = setups(count, more).into_iter().map(start).collect();
@@ -42,7 +42,7 @@ fn instances(count: usize, more: &Value) -> (Endpoint, Vec<(Proxy, Gate)>, Vec<C
     (endpoint, all, flows)
 }
 
-fn tell(all: &[(Proxy, Gate)], slice: &Slice) {
+pub(super) fn tell(all: &[(Proxy, Gate)], slice: &Slice) {
     all.iter().for_each(|(proxy, _)| proxy.write_slice(slice));
 }
 
@@ -234,44 +234,4 @@ fn instances_speak_tls() {
 fn plain_text_is_warned_about_once() {
     let (_endpoint, all, _flows) = instances(1, &json!({}));
     assert_eq!(all[0].0.log().matches("plain text").count(), 1);
-}
-
-/// `--all` drains and audits every instance, and lists the answers.
-#[test]
-fn all_instances_are_asked() {
-    let (endpoint, mut all, flows) = instances(3, &json!({}));
-    let address = endpoint.address().to_string();
-    let run = |proxy: &Proxy, arguments: &[&str]| {
-        let output = proxy.command(arguments);
-        let text =
-            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        (output.status.code(), text)
-    };
-    let (status, text) = run(&all[0].0, &["drain", "default/web", &address, "--all"]);
-    assert_eq!(status, Some(0), "{text}");
-    for (_, gate) in &all[1..] {
-        assert!(text.contains(&format!("{}:\n", gate.0)), "{text}");
-    }
-    for (proxy, _) in &all {
-        let row = proxy.endpoint(&endpoint).unwrap();
-        assert_eq!((row.eligible, row.drain.is_some()), (false, true), "{row:?}");
-    }
-    drop(flows);
-    for (proxy, _) in &all {
-        proxy.wait_for_no_flows();
-    }
-    let (status, text) = run(&all[0].0, &["audit", "--all", "--expect", "zero-broken-and-done"]);
-    assert_eq!(status, Some(0), "{text}");
-    assert_eq!(text.matches("drained").count(), 3, "{text}");
-    let (status, text) = run(&all[0].0, &["undrain", "default/web", &address, "--all"]);
-    assert_eq!(status, Some(0), "{text}");
-    all.iter().for_each(|(proxy, _)| proxy.wait_for_eligible(1));
-    all.truncate(2);
-    let (status, text) = run(&all[0].0, &["audit", "--all", "--expect", "zero-broken"]);
-    assert_eq!(status, Some(1), "an instance that cannot be asked proves nothing: {text}");
-    let (status, text) = run(&all[0].0, &["drain", "default/nothing", "web-0", "--all"]);
-    assert_eq!(status, Some(1), "{text}");
-    let lone = crate::setup().ready([&endpoint]).start();
-    let (status, text) = run(&lone, &["audit", "--all"]);
-    assert!(status == Some(1) && text.contains("peers"), "{text}");
 }

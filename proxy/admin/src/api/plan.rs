@@ -23,8 +23,13 @@ pub struct ServicePlan {
     pub policy: String,
     /// Flows that would have to move.
     pub flows_to_move: u64,
-    /// How long they would have; null for as long as they like, and where only a pod's end will tell.
+    /// How long they would have; null for as long as they like, and where `deadline_by` is `pod` and not all of the
+    /// endpoints terminate already.
     pub deadline_seconds: Option<f64>,
+    /// Who says how long they would have: `asker` (deadline_ms), `service` (its `drain.deadline`), `pod` (when it is
+    /// killed, which is known once it terminates) or `nobody`.
+    #[serde(default)]
+    pub deadline_by: String,
     /// The last part of that, in which they would be shed; null without a deadline.
     pub window_seconds: Option<f64>,
     /// Clients that would have to connect again, per second of the window; null without a deadline.
@@ -60,6 +65,9 @@ pub struct EndpointPlan {
     pub bytes_per_second: Option<u64>,
     /// It drains already.
     pub draining: bool,
+    /// When what is left on it is cut; null where it does not drain yet, or without a deadline.
+    #[serde(default)]
+    pub deadline: Option<String>,
 }
 
 /// An endpoint that would take what moves.
@@ -73,6 +81,39 @@ pub struct LoadAfter {
     pub node: Option<String>,
     /// Its share of new flows, relative to the others'.
     pub weight: u16,
+    /// Its flows.
+    pub flows: u64,
+    /// Its flows afterwards, about.
+    pub flows_after: u64,
+}
+
+/// What a drain would do to a service on all instances together, as far as they answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanTotal {
+    /// The service and port.
+    pub service: String,
+    /// How many instances have endpoints of it that are meant.
+    pub instances: usize,
+    /// Flows that would have to move.
+    pub flows_to_move: u64,
+    /// Clients that would have to connect again, per second, while all instances shed at once; null where one has no
+    /// deadline.
+    pub reconnects_per_second: Option<f64>,
+    /// Flows that the deadline would cut as things stand; null where one has no deadline or cannot tell.
+    pub will_be_cut: Option<u64>,
+    /// How many of the instances would have no endpoint left for new flows.
+    pub nobody_left: usize,
+    /// The endpoints that new flows would go to, with what they have of these instances.
+    pub others: Vec<TotalLoad>,
+}
+
+/// An endpoint that would take what moves, with the flows of all instances that would send it some.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TotalLoad {
+    /// Its address and port.
+    pub endpoint: String,
+    /// Its pod, as namespace/name.
+    pub pod: Option<String>,
     /// Its flows.
     pub flows: u64,
     /// Its flows afterwards, about.

@@ -35,10 +35,12 @@ use super::{GateContext, feed, wait};
 use crate::{
     AdminState, Peers,
     access::{Peer, bearer},
-    audit, change,
+    audit, change, drains,
     listener::Socket,
+    plan,
     refusal::Refusal,
     router::bound,
+    view,
 };
 
 /// The most connections, and the fewest; between them an eighth of the flows that the descriptor limit allows.
@@ -142,14 +144,17 @@ where
 
 /// What is asked here, and nothing else.
 fn router(context: GateContext) -> Router {
-    let changes = Router::new()
+    let questions = Router::new()
         .route("/v1/peer/drain", post(change::drain))
         .route("/v1/peer/undrain", post(change::undrain))
         .route("/v1/peer/audit", get(audit::audit))
+        .route("/v1/peer/drains", get(drains::once))
+        .route("/v1/peer/endpoints", get(view::endpoints))
+        .route("/v1/peer/plan", get(plan::plan))
         .with_state(context.state.clone())
         .layer(from_fn(bound));
     let feeds = Router::new().route("/v1/peer/gate", get(feed::feed)).with_state(context.clone());
-    let instances = feeds.merge(changes).layer(from_fn_with_state(context.clone(), only_peers));
+    let instances = feeds.merge(questions).layer(from_fn_with_state(context.clone(), only_peers));
     Router::new()
         .route("/v1/gate", get(wait::gate))
         .with_state(context)

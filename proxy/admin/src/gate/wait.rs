@@ -25,7 +25,10 @@ use super::{
     feed::{Writer, lines},
     serve::Caller,
 };
-use crate::{peers::follow::Seen, refusal::Refusal};
+use crate::{
+    peers::{all::THIS, follow::Seen},
+    refusal::Refusal,
+};
 
 /// How long a caller waits that does not say so: less than a pod's usual 30 s until it is killed.
 const TIMEOUT: Duration = Duration::from_secs(25);
@@ -35,8 +38,6 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 const UID_LIMIT: usize = 128;
 /// How often flows that end one by one are told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// What this instance is called in an answer.
-const THIS: &str = "this";
 
 /// What it takes.
 #[derive(Debug, Deserialize)]

@@ -40,8 +40,14 @@ fn shares_add_up() {
 }
 
 async fn rig() -> (Rig, Vec<Permit>) {
+    rig_with(DrainDeadline::None).await
+}
+
+async fn rig_with(deadline: DrainDeadline) -> (Rig, Vec<Permit>) {
+    let mut service = sliced("web");
+    service.settings.drain.deadline = deadline;
     let desired = crate::Desired {
-        services: vec![sliced("web")],
+        services: vec![service],
         listeners: vec![listener("web", "web")],
         ..crate::Desired::default()
     };
@@ -87,8 +93,52 @@ async fn a_node_is_planned_for_and_what_is_unknown_is_said() {
     let answer = rig.handle.plan(node("node-b")).await.unwrap();
     let plan = &answer.services[0];
     assert_eq!((plan.flows, plan.deadline, plan.will_be_cut), (60, None, None));
+    assert_eq!(plan.deadline_by, DeadlineBy::Nobody);
     let error = rig.handle.plan(node("node-z")).await.unwrap_err().to_string();
     assert_eq!(error, "no endpoint is on node `node-z`; there are: node-b");
     let filter = PlanFilter { endpoints: vec!["zz".to_owned()], ..PlanFilter::default() };
     assert!(matches!(rig.handle.plan(filter).await, Err(ControlError::NoSuchEndpoint(_))));
+}
+
+fn of_pods(pods: &[&str]) -> PlanFilter {
+    PlanFilter { endpoints: pods.iter().map(|pod| (*pod).to_owned()).collect(), ..PlanFilter::default() }
+}
+
+/// Whoever asks knows better than the service, and the service better than nobody.
+#[tokio::test(start_paused = true)]
+async fn a_plan_says_who_sets_its_deadline() {
+    let (rig, _permits) = rig_with(DrainDeadline::After(Duration::from_secs(40))).await;
+    let plan = rig.handle.plan(of_pods(&["b"])).await.unwrap().services.remove(0);
+    assert_eq!((plan.deadline, plan.deadline_by), (Some(Duration::from_secs(40)), DeadlineBy::Service));
+    let filter = PlanFilter { deadline: Some(Duration::from_secs(7)), ..of_pods(&["b"]) };
+    let plan = rig.handle.plan(filter).await.unwrap().services.remove(0);
+    assert_eq!((plan.deadline, plan.deadline_by), (Some(Duration::from_secs(7)), DeadlineBy::Asker));
+}
+
+/// The first pod's end counts where all ends are known. Where one is not, none is made up for it.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_pods_is_known_once_all_terminate() {
+    let (rig, _permits) = rig_with(DrainDeadline::Pod).await;
+    let mut all = slice("web", &[("10.0.0.1", "a"), ("10.0.0.2", "b"), ("10.0.0.3", "c")]);
+    all.endpoints.iter_mut().take(2).for_each(|endpoint| {
+        endpoint.conditions = tidegate_core::Conditions::from_api(Some(false), Some(true), Some(true));
+    });
+    rig.event(Event::SliceApplied(all)).await;
+    rig.settled().await;
+    let deadline = async |pods: &[&str]| {
+        let plan = rig.handle.plan(of_pods(pods)).await.unwrap().services.remove(0);
+        assert_eq!(plan.deadline_by, DeadlineBy::Pod);
+        plan.deadline.map(|time| time.as_secs())
+    };
+    assert_eq!(deadline(&["a", "b"]).await, None, "nobody has said when");
+    for (pod, seconds) in [("a", 92), ("b", 62)] {
+        let killed = rig.handle.clock().now().after(Duration::from_secs(seconds));
+        let uid = format!("uid-{pod}").into();
+        rig.event(Event::PodDeadline { namespace: "default".into(), uid, killed }).await;
+    }
+    rig.settled().await;
+    // A margin of 2 s before the pod is killed, and the survey takes a quarter of a second.
+    assert_eq!(deadline(&["a"]).await, Some(89));
+    assert_eq!(deadline(&["a", "b"]).await, Some(59));
+    assert_eq!(deadline(&["b", "c"]).await, None, "c does not terminate");
 }

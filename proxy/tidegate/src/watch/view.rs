@@ -7,9 +7,9 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tidegate_admin::api;
+use tidegate_admin::{All, InstanceAnswer, api};
 
-use crate::{cli::Output, tables};
+use crate::{cli::Output, instances, tables};
 
 /// How often a line is written of a drain in which nothing changes.
 const LINE: Duration = Duration::from_secs(10);
@@ -22,16 +22,28 @@ pub(super) struct View {
     /// It is said that no drain is on, which may be so for long.
     tells_of_none: bool,
     /// What was written last of each drain, and when.
-    written: BTreeMap<u64, (String, Instant)>,
-    /// Drains that are over and were told: by number and beginning.
-    told: BTreeSet<(u64, String)>,
+    written: BTreeMap<Key, (String, Instant)>,
+    /// Drains that are over and were told, each with its beginning.
+    told: BTreeSet<(Key, String)>,
+    /// Instances that cannot be asked, and why.
+    silent: BTreeMap<String, String>,
     had_some: Option<bool>,
+}
+
+/// A drain: on which instance, and its endpoint's number there.
+type Key = (String, u64);
+
+/// A drain that is on, where it is, and when it was seen so.
+struct Seen<'a> {
+    instance: &'a str,
+    at: &'a str,
+    drain: &'a api::DrainProgress,
 }
 
 struct Screen {
     all: MultiProgress,
     summary: ProgressBar,
-    bars: BTreeMap<u64, ProgressBar>,
+    bars: BTreeMap<Key, ProgressBar>,
 }
 
 impl View {
@@ -46,45 +58,78 @@ impl View {
             summary.set_style(style("{msg}"));
             Screen { all, summary, bars: BTreeMap::new() }
         });
-        Self { screen, aside, tells_of_none, written: BTreeMap::new(), told: BTreeSet::new(), had_some: None }
+        Self {
+            screen,
+            aside,
+            tells_of_none,
+            written: BTreeMap::new(),
+            told: BTreeSet::new(),
+            silent: BTreeMap::new(),
+            had_some: None,
+        }
     }
 
-    /// Shows a sample.
-    pub(super) fn draw(&mut self, drains: &api::Drains) {
-        for record in &drains.over {
-            if self.told.insert((record.id, record.began.clone())) {
-                self.say(&over(record));
+    /// Shows a sample of each instance.
+    pub(super) fn draw(&mut self, all: &All<api::Drains>) {
+        self.tell_of_ends(all);
+        self.tell_of_silence(all);
+        let seen: Vec<Seen<'_>> = all.instances.iter().flat_map(seen).collect();
+        let at =
+            all.instances.iter().find_map(|it| Some(it.answer.as_ref()?.at.as_str())).unwrap_or_default();
+        match &mut self.screen {
+            Some(screen) => screen.draw(&seen, at, &self.silent),
+            None => self.write(&seen),
+        }
+        if self.tells_of_none && self.screen.is_none() && seen.is_empty() && self.had_some != Some(false) {
+            self.say(&format!("{}  no drain is on", clock(at)));
+        }
+        self.had_some = Some(!seen.is_empty());
+    }
+
+    fn tell_of_ends(&mut self, all: &All<api::Drains>) {
+        let mut told = BTreeSet::new();
+        for it in &all.instances {
+            for record in it.answer.iter().flat_map(|drains| &drains.over) {
+                let key = ((it.instance.clone(), record.id), record.began.clone());
+                if !self.told.contains(&key) {
+                    self.say(&over(&it.instance, record));
+                }
+                told.insert(key);
             }
         }
-        self.told.retain(|(id, began)| {
-            // A record is told for some seconds; after that it does not come again.
-            drains.over.iter().any(|record| record.id == *id && record.began == *began)
-        });
-        match &mut self.screen {
-            Some(screen) => screen.draw(drains),
-            None => self.write(drains),
-        }
-        let has_some = !drains.drains.is_empty();
-        if self.tells_of_none && self.screen.is_none() && !has_some && self.had_some != Some(false) {
-            self.say(&format!("{}  no drain is on", clock(&drains.at)));
-        }
-        self.had_some = Some(has_some);
+        // A record is told for some seconds; after that it does not come again.
+        self.told = told;
     }
 
-    fn write(&mut self, drains: &api::Drains) {
+    fn tell_of_silence(&mut self, all: &All<api::Drains>) {
+        let silent = all.instances.iter().filter(|it| it.answer.is_none());
+        let silent: BTreeMap<_, _> =
+            silent.map(|it| (it.instance.clone(), instances::error_of(it).to_owned())).collect();
+        for (instance, why) in &silent {
+            if !self.silent.contains_key(instance) {
+                self.say(&format!("{instance} cannot be asked: {why}"));
+            }
+        }
+        for instance in self.silent.keys().filter(|instance| !silent.contains_key(*instance)) {
+            self.say(&format!("{instance} answers again"));
+        }
+        self.silent = silent;
+    }
+
+    fn write(&mut self, seen: &[Seen<'_>]) {
         let mut lines = Vec::new();
-        for drain in &drains.drains {
-            let state = counts(drain);
+        for it in seen {
+            let state = counts(it.drain);
             let is_due = self
                 .written
-                .get(&drain.id)
+                .get(&it.key())
                 .is_none_or(|(written, at)| *written != state || at.elapsed() >= LINE);
             if is_due {
-                lines.push(format!("{}  {}: {}{}", clock(&drains.at), name(drain), state, more(drain)));
-                self.written.insert(drain.id, (state, Instant::now()));
+                lines.push(format!("{}  {}: {}{}", clock(it.at), name(it), state, more(it.drain)));
+                self.written.insert(it.key(), (state, Instant::now()));
             }
         }
-        self.written.retain(|id, _| drains.drains.iter().any(|drain| drain.id == *id));
+        self.written.retain(|key, _| seen.iter().any(|it| it.key() == *key));
         lines.iter().for_each(|line| self.say(line));
     }
 
@@ -112,43 +157,63 @@ impl View {
     }
 }
 
+impl Seen<'_> {
+    fn key(&self) -> Key {
+        (self.instance.to_owned(), self.drain.id)
+    }
+}
+
+/// The drains that are on there.
+fn seen(it: &InstanceAnswer<api::Drains>) -> impl Iterator<Item = Seen<'_>> {
+    it.answer.iter().flat_map(move |drains| {
+        drains.drains.iter().map(move |drain| Seen { instance: &it.instance, at: &drains.at, drain })
+    })
+}
+
 impl Screen {
-    fn draw(&mut self, drains: &api::Drains) {
-        self.bars.retain(|id, bar| {
-            let stays = drains.drains.iter().any(|drain| drain.id == *id);
+    fn draw(&mut self, seen: &[Seen<'_>], at: &str, silent: &BTreeMap<String, String>) {
+        self.bars.retain(|key, bar| {
+            let stays = seen.iter().any(|it| it.key() == *key);
             if !stays {
                 bar.finish_and_clear();
                 self.all.remove(bar);
             }
             stays
         });
-        for drain in &drains.drains {
+        for it in seen {
+            let drain = it.drain;
             let bar = self
                 .bars
-                .entry(drain.id)
+                .entry(it.key())
                 .or_insert_with(|| self.all.insert_before(&self.summary, ProgressBar::new(1)));
             let color =
                 if drain.cut + drain.broken > 0 || drain.will_be_cut > Some(0) { "yellow" } else { "green" };
             bar.set_style(style(&format!("{{prefix}}\n  {{bar:40.{color}}} {{msg}}")));
-            bar.set_prefix(format!("{}  {}", name(drain), drain.why));
+            bar.set_prefix(format!("{}  {}", name(it), drain.why));
             bar.set_message(format!("{}{}", counts(drain), more(drain)));
             // Flows that came as a last resort may be more than those that there were.
             bar.set_length(drain.flows_at_start.max(drain.flows_left).max(1));
             bar.set_position(drain.flows_at_start.saturating_sub(drain.flows_left));
         }
-        let left: u64 = drains.drains.iter().map(|drain| drain.flows_left).sum();
-        self.summary.set_message(match drains.drains.len() {
-            0 => format!("{}  no drain is on", clock(&drains.at)),
-            1 => format!("{}  1 drain, {left} flows left", clock(&drains.at)),
-            count => format!("{}  {count} drains, {left} flows left", clock(&drains.at)),
-        });
+        let left: u64 = seen.iter().map(|it| it.drain.flows_left).sum();
+        let mut summary = match seen.len() {
+            0 => format!("{}  no drain is on", clock(at)),
+            1 => format!("{}  1 drain, {left} flows left", clock(at)),
+            count => format!("{}  {count} drains, {left} flows left", clock(at)),
+        };
+        if !silent.is_empty() {
+            let names: Vec<_> = silent.keys().map(String::as_str).collect();
+            summary += &format!("; not asked: {}", names.join(", "));
+        }
+        self.summary.set_message(summary);
     }
 }
 
-fn name(drain: &api::DrainProgress) -> String {
+fn name(it: &Seen<'_>) -> String {
+    let (of, drain) = (instances::prefix(it.instance), it.drain);
     match &drain.pod {
-        Some(pod) => format!("{} {} ({pod})", drain.service, drain.endpoint),
-        None => format!("{} {}", drain.service, drain.endpoint),
+        Some(pod) => format!("{of}{} {} ({pod})", drain.service, drain.endpoint),
+        None => format!("{of}{} {}", drain.service, drain.endpoint),
     }
 }
 
@@ -185,11 +250,12 @@ fn more(drain: &api::DrainProgress) -> String {
     words
 }
 
-fn over(record: &api::AuditRecord) -> String {
+fn over(instance: &str, record: &api::AuditRecord) -> String {
     let end = if record.undone { "undone" } else { "drained" };
     let mut words = format!(
-        "{}  {} {} {end} after {}: {} flows",
+        "{}  {}{} {} {end} after {}: {} flows",
         clock(record.ended.as_deref().unwrap_or_default()),
+        instances::prefix(instance),
         record.service,
         record.endpoint,
         tables::seconds(record.took_ms as f64 / 1_000.0),

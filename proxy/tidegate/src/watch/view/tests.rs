@@ -36,7 +36,9 @@ fn drain() -> api::DrainProgress {
 #[test]
 fn a_drain_in_one_line() {
     let drain = drain();
-    assert_eq!(name(&drain), "default/web:http 10.0.0.2:80 (default/web-1)");
+    let seen = |instance| Seen { instance, at: "2027-01-15T08:00:30.000Z", drain: &drain };
+    assert_eq!(name(&seen("")), "default/web:http 10.0.0.2:80 (default/web-1)");
+    assert_eq!(name(&seen("10.0.0.9:9903")), "10.0.0.9:9903: default/web:http 10.0.0.2:80 (default/web-1)");
     assert_eq!(
         counts(&drain) + &more(&drain),
         "12 of 20 flows left, 3 shed, 1.2 MB/s, oldest 5m, deadline in 30s, 83% idle, ends in 12s to 30s, 2 to be cut"
@@ -49,7 +51,7 @@ fn a_drain_in_one_line() {
         will_be_cut: None,
         bytes_per_second: None,
         oldest_flow_seconds: None,
-        ..drain
+        ..drain.clone()
     };
     assert_eq!(more(&late), ", deadline over for 4.0s, waits for a ready endpoint");
 }

@@ -1,9 +1,10 @@
 //! The gate: a pod's preStop asks here, and is answered when no flow is pinned to the pod on any instance.
 //!
 //! `wait` is the call that blocks, `feed` is what instances tell each other meanwhile, `serve` is the listener
-//! that has both and nothing else. Decided here: how many wait, how long, and what they are answered. When a gate
+//! that has both and nothing else, and `counters` is what metrics show of it. Decided here: how many wait, how long, and what they are answered. When a gate
 //! opens is `tidegate_core::gate`'s decision.
 
+mod counters;
 mod feed;
 mod serve;
 mod wait;
@@ -14,7 +15,11 @@ use serde::{Deserialize, Serialize};
 use tidegate_core::GateFacts;
 use tokio::sync::{Semaphore, watch};
 
-pub(crate) use self::serve::serve;
+pub use self::counters::GateCounters;
+pub(crate) use self::{
+    counters::{GateEnd, PeerRefusal},
+    serve::serve,
+};
 use crate::AdminState;
 
 /// What a gate answers in the end.
@@ -119,6 +124,7 @@ impl GateContext {
     /// Shares `connections` among those who ask.
     pub(crate) fn new(state: AdminState, connections: usize, serving: watch::Receiver<()>) -> Self {
         let (waiters, feeds) = (connections / 4, connections / 2);
+        state.gate.serve();
         let semaphore = |count| Arc::new(Semaphore::new(count));
         Self { state, waiters: semaphore(waiters), feeds: semaphore(feeds), serving }
     }

@@ -194,6 +194,7 @@ fn state(control: ControlHandle) -> AdminState {
         version: "1.2.3",
         flow_limit: 9_000,
         peers: None,
+        gate: Default::default(),
         carried: Default::default(),
     }
 }

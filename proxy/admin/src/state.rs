@@ -9,7 +9,7 @@ use std::{
 use tidegate_control::ControlHandle;
 use tidegate_dataplane::WorkerCounters;
 
-use crate::{Peers, Sampler, metrics::Carried};
+use crate::{Peers, Sampler, gate::GateCounters, metrics::Carried};
 
 /// What the handlers know. Cheap to clone.
 #[derive(Clone)]
@@ -28,6 +28,8 @@ pub struct AdminState {
     pub flow_limit: u64,
     /// The other instances; `None` where this is the only one.
     pub peers: Option<Arc<Peers>>,
+    /// What is counted at the gate.
+    pub gate: Arc<GateCounters>,
     /// What this process's predecessors counted.
     pub carried: Carried,
 }

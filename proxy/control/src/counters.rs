@@ -217,16 +217,24 @@ impl ControlCounters {
     }
 }
 
-/// Durations by size, from microseconds to seconds.
-#[derive(Debug, Default)]
+/// Durations by size.
+#[derive(Debug)]
 pub struct Histogram {
-    counts: [AtomicU64; Histogram::BOUNDS.len() + 1],
+    bounds: &'static [Duration],
+    counts: Box<[AtomicU64]>,
     nanos: AtomicU64,
 }
 
+/// From microseconds to seconds.
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::new(&Self::SHORT)
+    }
+}
+
 impl Histogram {
-    /// The buckets' upper bounds; one more bucket takes what is longer.
-    pub const BOUNDS: [Duration; 16] = [
+    /// From microseconds to seconds.
+    pub const SHORT: [Duration; 16] = [
         Duration::from_micros(25),
         Duration::from_micros(50),
         Duration::from_micros(100),
@@ -245,17 +253,28 @@ impl Histogram {
         Duration::from_secs(5),
     ];
 
+    /// With these upper bounds, which ascend; one more bucket takes what is longer.
+    pub fn new(bounds: &'static [Duration]) -> Self {
+        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Self { bounds, counts, nanos: AtomicU64::new(0) }
+    }
+
+    /// The buckets' upper bounds; that of the last one is left out.
+    pub fn bounds(&self) -> &'static [Duration] {
+        self.bounds
+    }
+
     /// Counts one duration.
     pub fn record(&self, duration: Duration) {
-        let bucket = Self::BOUNDS.partition_point(|bound| *bound < duration);
+        let bucket = self.bounds.partition_point(|bound| *bound < duration);
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
     /// How many durations each bucket has, the one without a bound last; not cumulative.
-    pub fn counts(&self) -> [u64; Self::BOUNDS.len() + 1] {
-        std::array::from_fn(|bucket| self.counts[bucket].load(Ordering::Relaxed))
+    pub fn counts(&self) -> impl Iterator<Item = u64> {
+        self.counts.iter().map(|count| count.load(Ordering::Relaxed))
     }
 
     /// All durations together.

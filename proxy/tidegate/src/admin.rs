@@ -272,6 +272,7 @@ fn state(shared: &Shared, peers: Option<Arc<Peers>>) -> AdminState {
         version: env!("CARGO_PKG_VERSION"),
         flow_limit: shared.limit.flows(),
         peers,
+        gate: Arc::clone(&shared.gate),
         carried: shared.carried.clone(),
     }
 }

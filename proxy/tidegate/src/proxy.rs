@@ -14,7 +14,10 @@ use std::{
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use tidegate_admin::metrics::{Carried, Totals};
+use tidegate_admin::{
+    gate::GateCounters,
+    metrics::{Carried, Totals},
+};
 use tidegate_config::{Configuration, FlowLog, Workers};
 use tidegate_control::{
     BindFn, BoundListener, Clock, ControlCounters, ControlHandle, Controller, Desired, Ended,
@@ -101,6 +104,8 @@ pub(crate) struct Shared {
     pub(crate) is_main: Arc<AtomicBool>,
     /// Another process has taken over.
     pub(crate) handed_over: Arc<AtomicBool>,
+    /// What is counted at the gate.
+    pub(crate) gate: Arc<GateCounters>,
     /// What this process's predecessors counted.
     pub(crate) carried: Carried,
 }
@@ -242,6 +247,7 @@ impl Proxy {
                         audit,
                         is_main,
                         handed_over: Arc::default(),
+                        gate: Arc::default(),
                         carried: Carried::default(),
                     };
                     if !is_successor {

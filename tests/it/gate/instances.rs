@@ -104,6 +104,9 @@ fn an_instance_that_is_cut_off_is_named() {
     let states: Vec<_> = answer.instances.iter().map(|it| &*it.state).collect();
     assert_eq!(states, ["done", "done", "unreachable"], "{answer:?}");
     assert!(answer.instances[2].error.is_some(), "{answer:?}");
+    let metrics = all[0].0.metrics();
+    assert_eq!(metrics.total("tidegate_gate_unreachable_instances_total"), 1);
+    assert_eq!((metrics.total("tidegate_gate_waits_total"), metrics.total("tidegate_gate_waiting")), (1, 0));
     // It is back, and counts again.
     until("all three say that they are done", || {
         all[0].1.wait(UID, 20_000).instances.iter().all(|it| it.state == "done")

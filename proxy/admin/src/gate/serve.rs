@@ -31,7 +31,7 @@ use tokio::{
 };
 use tower::Service;
 
-use super::{GateContext, feed, wait};
+use super::{GateContext, PeerRefusal, feed, wait};
 use crate::{
     AdminState, Peers,
     access::{Peer, bearer},
@@ -175,6 +175,7 @@ async fn only_peers(State(context): State<GateContext>, request: Request, next: 
     match judge(context.state.peers.as_deref(), &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
+            context.state.gate.peer_refused(PeerRefusal::of(refusal.status));
             let is_unknown = refusal.status == StatusCode::UNAUTHORIZED;
             let mut response = refusal.into_response();
             if is_unknown {

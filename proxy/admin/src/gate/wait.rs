@@ -15,13 +15,14 @@ use tidegate_core::{
     gate::{Gate, GateOutcome, GatePhase, Judgement, PeerState},
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{OwnedSemaphorePermit, mpsc, watch},
     task::JoinSet,
     time::{Instant, sleep_until, timeout_at},
 };
 
 use super::{
-    GateAnswer, GateContext, GateInstance, GateLine, GateProgress,
+    GateAnswer, GateContext, GateEnd, GateInstance, GateLine, GateProgress,
+    counters::Asked,
     feed::{Writer, lines},
     serve::Caller,
 };
@@ -54,6 +55,35 @@ pub(crate) async fn gate(
     Extension(caller): Extension<Caller>,
     query: Result<Query<GateQuery>, QueryRejection>,
 ) -> Result<Response, Refusal> {
+    let mut asked = Asked::begin(&context.state.gate);
+    match begin(context, caller, query, &mut asked).await {
+        Ok(Begun { wait, permit, follows: true }) => Ok(follow(wait, permit, asked)),
+        Ok(Begun { wait, permit: _permit, follows: false }) => {
+            let answer = wait.run(None, &mut asked).await?;
+            Ok(Json(answer).into_response())
+        }
+        Err(refusal) => {
+            asked.refused(&refusal);
+            Err(refusal)
+        }
+    }
+}
+
+/// A question that was understood, of a pod that is known.
+struct Begun {
+    wait: Wait,
+    /// Its place among those who wait.
+    permit: OwnedSemaphorePermit,
+    /// Line by line.
+    follows: bool,
+}
+
+async fn begin(
+    context: GateContext,
+    caller: Caller,
+    query: Result<Query<GateQuery>, QueryRejection>,
+    asked: &mut Asked,
+) -> Result<Begun, Refusal> {
     let bad = |error: String| {
         let remedy =
             "a gate takes uid (a pod's metadata.uid), timeout_ms (1 to 86400000) and follow (true, false)";
@@ -70,6 +100,7 @@ pub(crate) async fn gate(
         return Err(bad("the uid is none".to_owned()));
     }
     let permit = context.waiters.clone().try_acquire_owned().map_err(|_| {
+        asked.is_one_too_many();
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "as many pods wait at this gate as it takes")
             .remedy("ask again in a second")
     })?;
@@ -79,15 +110,16 @@ pub(crate) async fn gate(
         None => pod_at(&context.state.control, caller.address, deadline).await?,
     };
     let wait = Wait::begin(context, uid, deadline).await?;
-    if !query.follow {
-        let _permit = permit;
-        return Ok(Json(wait.run(None).await?).into_response());
-    }
+    Ok(Begun { wait, permit, follows: query.follow })
+}
+
+/// Answers line by line.
+fn follow(wait: Wait, permit: OwnedSemaphorePermit, mut asked: Asked) -> Response {
     let (writer, response) = lines();
     drop(tokio::spawn(async move {
         let _permit = permit;
         let last = tokio::select! {
-            answer = wait.run(Some(&writer)) => match answer {
+            answer = wait.run(Some(&writer), &mut asked) => match answer {
                 Ok(answer) => GateLine::Answer(answer),
                 Err(refusal) => GateLine::Again(refusal.error),
             },
@@ -95,7 +127,7 @@ pub(crate) async fn gate(
         };
         let _ = writer.write(&last).await;
     }));
-    Ok(response)
+    response
 }
 
 /// The one pod that has the caller's address.
@@ -177,8 +209,24 @@ impl Wait {
         Ok(Self { context, uid, own, deadline, gate, peers: seen, news, _followers: followers })
     }
 
-    /// Waits until the gate opens, or the time is over.
-    async fn run(mut self, writer: Option<&Writer>) -> Result<GateAnswer, Refusal> {
+    /// Waits until the gate opens, or the time is over, and counts which.
+    async fn run(mut self, writer: Option<&Writer>, asked: &mut Asked) -> Result<GateAnswer, Refusal> {
+        match self.outcome(writer).await {
+            Ok((outcome, answer)) => {
+                asked.answered(GateEnd::of_outcome(outcome), &answer);
+                Ok(answer)
+            }
+            Err(refusal) => {
+                asked.refused(&refusal);
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn outcome(
+        &mut self,
+        writer: Option<&Writer>,
+    ) -> Result<(Option<GateOutcome>, GateAnswer), Refusal> {
         let mut told: Option<(GateProgress, Instant)> = None;
         loop {
             let clock = self.context.state.control.clock();
@@ -186,14 +234,16 @@ impl Wait {
             let facts = state.facts();
             let states: Vec<PeerState> = self.peers.iter().map(|peer| peer.state).collect();
             let (phase, again_at) = match self.gate.judge(&facts, &states, now) {
-                Judgement::Open(outcome) => return Ok(self.answer(Some(outcome), &facts, now)),
+                Judgement::Open(outcome) => {
+                    return Ok((Some(outcome), self.answer(Some(outcome), &facts, now)));
+                }
                 Judgement::Wait { phase, again } => (phase, again),
             };
             let instant =
                 |at: Timestamp| Instant::from_std(clock.origin()) + Duration::from_nanos(at.as_nanos());
             let end = state.view.deadline.map(instant).map_or(self.deadline, |end| end.min(self.deadline));
             if Instant::now() >= end {
-                return Ok(self.answer(None, &facts, now));
+                return Ok((None, self.answer(None, &facts, now)));
             }
             let mut wake = again_at.map(instant).map_or(end, |at| at.min(end));
             if let Some(writer) = writer {

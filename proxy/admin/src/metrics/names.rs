@@ -58,6 +58,12 @@ metrics! {
     DRAINS: Counter "tidegate_drains_total" ["outcome"] "Drains that ended: clean (no flow broken or cut, none came after it began), broken, undone";
     AUDIT_LOST: Counter "tidegate_audit_records_lost_total" [] "Audit records that were not written to audit.file";
 
+    GATE_WAITING: Gauge "tidegate_gate_waiting" [] "Pods that wait at the gate";
+    GATE_WAITS: Counter "tidegate_gate_waits_total" ["outcome"] "Questions at the gate that ended: drained, not_terminating, reverted, time_over (with flows left, or an instance that did not say), left (whoever asked went away), stopped (this process ends or hands over), unknown_pod, invalid, busy";
+    GATE_WAIT_SECONDS: Histogram "tidegate_gate_wait_seconds" [] "How long those waited at the gate who got an answer";
+    GATE_UNREACHABLE: Counter "tidegate_gate_unreachable_instances_total" [] "Instances that could not be reached when a pod at the gate got its answer";
+    GATE_PEERS_REFUSED: Counter "tidegate_gate_peers_refused_total" ["why"] "Requests of other instances that were turned away: token (none, or a wrong one), plain_text (instead of TLS), configuration (no peers here, or a token that cannot be read)";
+
     GENERATION: Gauge "tidegate_generation" [] "Generation of the snapshot published last";
     PUBLISHES: Counter "tidegate_publishes_total" [] "Snapshots published";
     PUBLISH_DELAY: Histogram "tidegate_publish_delay_seconds" [] "From the arrival of a source's event to the publish that contains it";

@@ -102,7 +102,7 @@ impl<'a> Out<'a> {
         let all = Arc::clone(&self.carried);
         let before = all.of(metric.name);
         let carried = |label: &str| before.get([label].as_slice()).copied();
-        let counts = histogram.counts().into_iter().enumerate().map(|(bucket, count)| {
+        let counts = histogram.counts().enumerate().map(|(bucket, count)| {
             let before = carried(&bucket.to_string());
             count + before.map_or(0, |before| if let Total::Whole(before) = before { before } else { 0 })
         });
@@ -119,7 +119,7 @@ impl<'a> Out<'a> {
                 Ok(())
             }
             To::Text(encoder) => {
-                let bounds = Histogram::BOUNDS.iter().map(|bound| seconds(*bound)).chain([f64::INFINITY]);
+                let bounds = histogram.bounds().iter().map(|bound| seconds(*bound)).chain([f64::INFINITY]);
                 let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
                 let count = buckets.iter().map(|(_, count)| count).sum();
                 describe(encoder, metric)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)

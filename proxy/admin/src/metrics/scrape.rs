@@ -21,7 +21,11 @@ use super::{
     seconds,
     totals::Totals,
 };
-use crate::{AdminState, SourceReport, WatchReport, view::is_draining};
+use crate::{
+    AdminState, SourceReport, WatchReport,
+    gate::{GateCounters, GateEnd, PeerRefusal},
+    view::is_draining,
+};
 
 /// What a scrape shows.
 #[derive(Debug)]
@@ -41,6 +45,7 @@ pub(crate) struct Scrape {
     /// `None` where the controller did not answer; what it knows alone is missing then.
     status: Option<Status>,
     services: Option<ServicesAnswer>,
+    gate: Arc<GateCounters>,
     carried: Arc<Totals>,
 }
 
@@ -76,6 +81,7 @@ impl Scrape {
             source,
             status,
             services,
+            gate: Arc::clone(&state.gate),
             carried: state.carried.get(),
         }
     }
@@ -93,6 +99,7 @@ impl Scrape {
         self.flows(out)?;
         self.endpoints(out)?;
         self.drains(out)?;
+        self.gate(out)?;
         self.control(out)?;
         self.workers(out)
     }
@@ -153,6 +160,20 @@ impl Scrape {
         out.many(&names::CONNECT_SECONDS, seconds)?;
         out.many(&names::CONNECT_FAILURES, failures)?;
         sum(&names::CONNECT_RETRIES, out, &|counters| counters.retries.get())
+    }
+
+    fn gate(&self, out: &mut Out<'_>) -> fmt::Result {
+        let gate = &self.gate;
+        if !gate.is_served() {
+            return Ok(());
+        }
+        out.one(&names::GATE_WAITING, Number::Whole(gate.waiting()))?;
+        let ended = GateEnd::ALL.map(|end| (vec![end.word()], Number::Whole(gate.ended(end))));
+        out.many(&names::GATE_WAITS, ended.to_vec())?;
+        out.histogram(&names::GATE_WAIT_SECONDS, gate.waits())?;
+        out.one(&names::GATE_UNREACHABLE, Number::Whole(gate.unreachable()))?;
+        let refused = PeerRefusal::ALL.map(|why| (vec![why.word()], Number::Whole(gate.peers_refused(why))));
+        out.many(&names::GATE_PEERS_REFUSED, refused.to_vec())
     }
 
     /// Every worker's counters, by service.

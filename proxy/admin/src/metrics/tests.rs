@@ -12,6 +12,7 @@ async fn scrape() -> String {
     histogram.record(Duration::from_secs(60));
     let services = rig.state.control.services().await.unwrap().services;
     let _flow = Permit::enter(&services[0].endpoints[0].endpoint, Tier::Ready).unwrap();
+    rig.state.gate.serve();
     let drain = r#"{"service":"default/web","endpoint":"web-0","deadline_ms":120000}"#;
     assert_eq!(rig.post("/v1/drain", drain).await.status.as_u16(), 200);
     tokio::time::advance(Duration::from_secs(90)).await;

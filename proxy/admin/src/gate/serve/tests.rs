@@ -8,7 +8,7 @@ use tokio::time::{Instant, advance};
 use super::*;
 use crate::{
     Members, PeerOptions, api,
-    gate::GateAnswer,
+    gate::{GateAnswer, GateEnd, PeerRefusal},
     rig::{Rig, slice},
 };
 
@@ -35,6 +35,11 @@ impl Gate {
         let mut slice = slice(&[("10.0.0.1", "web-0"), ("10.0.0.2", "web-1")]);
         slice.endpoints[0].conditions = conditions;
         self.rig.event(Event::SliceApplied(slice)).await;
+    }
+
+    /// How many questions ended so.
+    fn ended(&self, end: GateEnd) -> u64 {
+        self.rig.state.gate.ended(end)
     }
 
     async fn ask(&self, path: &str) -> (StatusCode, String) {
@@ -182,6 +187,7 @@ async fn a_gate_that_stops_says_so() {
     let lines: Vec<_> = text.lines().collect();
     assert_eq!((status, lines.len()), (StatusCode::OK, 2), "{text}");
     assert!(lines[0].contains("\"progress\"") && lines[1].contains("\"again\""), "{text}");
+    assert_eq!(gate.ended(GateEnd::Stopped), 2);
 }
 
 /// A wrong token, or none, learns nothing; nor does anybody where there are no peers.
@@ -199,6 +205,8 @@ async fn instances_show_their_token() {
     file.close().unwrap();
     let (status, _) = ask(gate.router.clone(), path, "10.0.0.8", Some("a token of some length")).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let refused = |why| gate.rig.state.gate.peers_refused(why);
+    assert_eq!((refused(PeerRefusal::Token), refused(PeerRefusal::Configuration)), (3, 1));
     let alone = Gate::start(None, 64).await;
     assert_eq!(ask(alone.router.clone(), path, "10.0.0.8", Some("x")).await.0, StatusCode::NOT_FOUND);
 }
@@ -212,4 +220,62 @@ async fn nothing_else_is_served() {
     {
         assert_eq!(gate.ask(path).await.0, StatusCode::NOT_FOUND, "{path}");
     }
+}
+
+/// Whoever waits is counted while that is so, and by how it ended once it did; a wait's time is that of its answer.
+#[tokio::test(start_paused = true)]
+async fn questions_are_counted_by_how_they_end() {
+    let gate = Gate::start(None, 8).await;
+    let counters = Arc::clone(&gate.rig.state.gate);
+    assert!(counters.is_served());
+    gate.answer("/v1/gate").await;
+    let flow = gate.flow().await;
+    gate.says(LEAVING).await;
+    gate.answer("/v1/gate?uid=uid-web-0&timeout_ms=2000").await;
+    gate.ask("/v1/gate?uid=somebody").await;
+    gate.ask("/v1/gate?uid=").await;
+    let waits: Vec<_> = ["", "&follow=true"]
+        .into_iter()
+        .map(|more| {
+            let path = format!("/v1/gate?uid=uid-web-0{more}");
+            let router = gate.router.clone();
+            tokio::spawn(async move { ask(router, &path, "10.0.0.1", None).await })
+        })
+        .collect();
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(counters.waiting(), 2);
+    gate.ask("/v1/gate?uid=uid-web-0").await;
+    assert_eq!((counters.waiting(), gate.ended(GateEnd::Busy)), (2, 1));
+    for wait in waits {
+        wait.abort();
+        assert!(wait.await.is_err());
+    }
+    while counters.waiting() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let (reverted, ()) = tokio::join!(gate.answer("/v1/gate?uid=uid-web-0"), async {
+        advance(Duration::from_secs(5)).await;
+        gate.says(Conditions::default()).await;
+    });
+    assert_eq!(reverted.outcome, "reverted");
+    drop(flow);
+    gate.says(LEAVING).await;
+    gate.answer("/v1/gate?uid=uid-web-0").await;
+    let ended = GateEnd::ALL.map(|end| (end.word(), gate.ended(end)));
+    let expected = [
+        ("drained", 1),
+        ("not_terminating", 1),
+        ("reverted", 1),
+        ("time_over", 1),
+        ("left", 2),
+        ("stopped", 0),
+        ("unknown_pod", 1),
+        ("invalid", 1),
+        ("busy", 1),
+    ];
+    assert_eq!(ended, expected);
+    let (count, sum) = (counters.waits().counts().sum::<u64>(), counters.waits().sum());
+    assert_eq!((count, sum), (4, Duration::from_secs(3 + 2 + 5)), "of those that were answered");
+    drop(gate);
+    assert_eq!(counters.waiting(), 0);
 }

@@ -14,7 +14,9 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tidegate_admin::{
-    AdminListener, AdminState, Members, PeerOptions, Peers, Sampler, TlsFiles, metrics::Totals,
+    AdminListener, AdminState, Members, PeerOptions, Peers, Sampler, TlsFiles,
+    gate::GateCounters,
+    metrics::{Carried, Totals},
 };
 use tidegate_config::{AdminAddress, Configuration, PeerMembers};
 use tidegate_handoff::message::Door;
@@ -28,6 +30,15 @@ use crate::proxy::Shared;
 pub(crate) struct Doors {
     sockets: Vec<(Door, AdminListener)>,
     peers: Option<Arc<Peers>>,
+}
+
+/// What metrics show that neither workers nor the controller count.
+#[derive(Clone, Default)]
+pub(crate) struct Counted {
+    /// At the gate.
+    pub(crate) gate: Arc<GateCounters>,
+    /// By this process's predecessors.
+    pub(crate) carried: Carried,
 }
 
 /// The sockets, and who answers on them.
@@ -272,7 +283,7 @@ fn state(shared: &Shared, peers: Option<Arc<Peers>>) -> AdminState {
         version: env!("CARGO_PKG_VERSION"),
         flow_limit: shared.limit.flows(),
         peers,
-        gate: Arc::clone(&shared.gate),
-        carried: shared.carried.clone(),
+        gate: Arc::clone(&shared.counted.gate),
+        carried: shared.counted.carried.clone(),
     }
 }

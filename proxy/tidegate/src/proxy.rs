@@ -14,10 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use tidegate_admin::{
-    gate::GateCounters,
-    metrics::{Carried, Totals},
-};
+use tidegate_admin::metrics::Totals;
 use tidegate_config::{Configuration, FlowLog, Workers};
 use tidegate_control::{
     BindFn, BoundListener, Clock, ControlCounters, ControlHandle, Controller, Desired, Ended,
@@ -104,10 +101,7 @@ pub(crate) struct Shared {
     pub(crate) is_main: Arc<AtomicBool>,
     /// Another process has taken over.
     pub(crate) handed_over: Arc<AtomicBool>,
-    /// What is counted at the gate.
-    pub(crate) gate: Arc<GateCounters>,
-    /// What this process's predecessors counted.
-    pub(crate) carried: Carried,
+    pub(crate) counted: admin::Counted,
 }
 
 impl Proxy {
@@ -247,8 +241,7 @@ impl Proxy {
                         audit,
                         is_main,
                         handed_over: Arc::default(),
-                        gate: Arc::default(),
-                        carried: Carried::default(),
+                        counted: admin::Counted::default(),
                     };
                     if !is_successor {
                         admin.open(doors, &shared)?;
@@ -297,7 +290,7 @@ impl Proxy {
             None => (meeting, None),
             Some(takeover) => match takeover.run(&shared, &kept, worker_count, &bind)? {
                 Taken::Whole { doors, meeting, predecessor, counted } => {
-                    shared.carried.set(counted);
+                    shared.counted.carried.set(counted);
                     let hears = predecessor.as_ref().map(Channel::try_clone).transpose()?;
                     let follow = |hears| Lingering::follow(hears, &shared, Totals::default(), None);
                     let others = hears.map(follow).transpose()?;

@@ -158,7 +158,7 @@ impl Predecessor {
     /// A successor has some of the flows, or has accepted some, and not the rest: until it has ended its flows are counted
     /// here, and nobody else takes over.
     pub(super) fn follow_half(&self, successor: Channel, untold: Option<Message>) -> anyhow::Result<()> {
-        let before = self.shared.carried.get();
+        let before = self.shared.counted.carried.get();
         let half = Lingering::follow(successor, &self.shared, (*before).clone(), untold)?;
         self.others.borrow_mut().push(half);
         Ok(())

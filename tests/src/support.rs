@@ -19,6 +19,7 @@ mod process;
 mod proxy;
 mod setup;
 mod slices;
+mod terminal;
 mod wait;
 
 pub use admin::{Admin, Answer};
@@ -37,5 +38,6 @@ pub use process::Process;
 pub use proxy::{Ended, Proxy};
 pub use setup::Setup;
 pub use slices::{Slice, SliceDirectory, SliceEndpoint, replace_file};
+pub use terminal::Terminal;
 pub use tidegate_admin::api;
 pub use wait::{DEADLINE, eventually, skipped, until};

@@ -1,14 +1,16 @@
-//! What a watcher sees: a bar for each drain on a terminal, lines elsewhere.
+//! What a watcher sees: a bar for each drain on a terminal (`screen`), lines elsewhere.
+
+mod screen;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{IsTerminal as _, Write as _},
+    io::Write as _,
     time::{Duration, Instant},
 };
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tidegate_admin::{All, InstanceAnswer, api};
 
+use self::screen::Screen;
 use crate::{cli::Output, instances, tables};
 
 /// How often a line is written of a drain in which nothing changes.
@@ -40,24 +42,10 @@ struct Seen<'a> {
     drain: &'a api::DrainProgress,
 }
 
-struct Screen {
-    all: MultiProgress,
-    summary: ProgressBar,
-    bars: BTreeMap<Key, ProgressBar>,
-}
-
 impl View {
     pub(super) fn new(output: Output, tells_of_none: bool) -> Self {
         let aside = output == Output::Json;
-        let is_terminal =
-            if aside { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
-        let screen = is_terminal.then(|| {
-            let target = if aside { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::stdout() };
-            let all = MultiProgress::with_draw_target(target);
-            let summary = all.add(ProgressBar::new(0));
-            summary.set_style(style("{msg}"));
-            Screen { all, summary, bars: BTreeMap::new() }
-        });
+        let screen = Screen::open(aside);
         Self {
             screen,
             aside,
@@ -136,8 +124,7 @@ impl View {
     /// Says that something happened.
     fn say(&self, line: &str) {
         match &self.screen {
-            // A terminal that went away takes the view with it.
-            Some(screen) => drop(screen.all.println(line)),
+            Some(screen) => screen.say(line),
             None if self.aside => eprintln!("{line}"),
             None => {
                 let mut out = std::io::stdout().lock();
@@ -152,7 +139,7 @@ impl View {
     /// Takes the bars off the screen.
     pub(super) fn finish(&self) {
         if let Some(screen) = &self.screen {
-            let _ = screen.all.clear();
+            screen.clear();
         }
     }
 }
@@ -168,45 +155,6 @@ fn seen(it: &InstanceAnswer<api::Drains>) -> impl Iterator<Item = Seen<'_>> {
     it.answer.iter().flat_map(move |drains| {
         drains.drains.iter().map(move |drain| Seen { instance: &it.instance, at: &drains.at, drain })
     })
-}
-
-impl Screen {
-    fn draw(&mut self, seen: &[Seen<'_>], at: &str, silent: &BTreeMap<String, String>) {
-        self.bars.retain(|key, bar| {
-            let stays = seen.iter().any(|it| it.key() == *key);
-            if !stays {
-                bar.finish_and_clear();
-                self.all.remove(bar);
-            }
-            stays
-        });
-        for it in seen {
-            let drain = it.drain;
-            let bar = self
-                .bars
-                .entry(it.key())
-                .or_insert_with(|| self.all.insert_before(&self.summary, ProgressBar::new(1)));
-            let color =
-                if drain.cut + drain.broken > 0 || drain.will_be_cut > Some(0) { "yellow" } else { "green" };
-            bar.set_style(style(&format!("{{prefix}}\n  {{bar:40.{color}}} {{msg}}")));
-            bar.set_prefix(format!("{}  {}", name(it), drain.why));
-            bar.set_message(format!("{}{}", counts(drain), more(drain)));
-            // Flows that came as a last resort may be more than those that there were.
-            bar.set_length(drain.flows_at_start.max(drain.flows_left).max(1));
-            bar.set_position(drain.flows_at_start.saturating_sub(drain.flows_left));
-        }
-        let left: u64 = seen.iter().map(|it| it.drain.flows_left).sum();
-        let mut summary = match seen.len() {
-            0 => format!("{}  no drain is on", clock(at)),
-            1 => format!("{}  1 drain, {left} flows left", clock(at)),
-            count => format!("{}  {count} drains, {left} flows left", clock(at)),
-        };
-        if !silent.is_empty() {
-            let names: Vec<_> = silent.keys().map(String::as_str).collect();
-            summary += &format!("; not asked: {}", names.join(", "));
-        }
-        self.summary.set_message(summary);
-    }
 }
 
 fn name(it: &Seen<'_>) -> String {
@@ -289,11 +237,6 @@ fn per_second(bytes: u64) -> String {
         b if b < 1e9 => format!("{:.1} MB/s", b / 1e6),
         b => format!("{:.1} GB/s", b / 1e9),
     }
-}
-
-/// The templates are constants of this file.
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 #[cfg(test)]

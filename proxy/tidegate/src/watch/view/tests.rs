@@ -1,6 +1,6 @@
 use super::*;
 
-fn drain() -> api::DrainProgress {
+pub(super) fn drain() -> api::DrainProgress {
     api::DrainProgress {
         service: "default/web:http".to_owned(),
         endpoint: "10.0.0.2:80".to_owned(),
@@ -62,13 +62,4 @@ fn rates_have_the_unit_that_fits() {
         [9, 1_200, 3_000_000, 2_500_000_000].map(per_second),
         ["9 B/s", "1.2 kB/s", "3.0 MB/s", "2.5 GB/s"]
     );
-}
-
-/// Every template that is used is one.
-#[test]
-fn styles_are_drawn() {
-    for color in ["green", "yellow"] {
-        assert!(ProgressStyle::with_template(&format!("{{prefix}}\n  {{bar:40.{color}}} {{msg}}")).is_ok());
-    }
-    assert!(ProgressStyle::with_template("{msg}").is_ok());
 }

@@ -25,6 +25,21 @@ fn old_flows_are_ended_at_a_quiet_moment() {
     assert_eq!(proxy.terminated("shed", "data") + proxy.terminated("cut", "data"), 0);
 }
 
+/// However many are old at once, they go no faster than the service's cap.
+#[test]
+fn old_flows_go_one_by_one() {
+    let drain = json!({"quiet": "20ms", "maxPerSecond": 5});
+    let settings = json!({"maxLifetime": "1s", "maxLifetimeJitter": "0%", "drain": drain});
+    let endpoint = Endpoint::greeting();
+    let proxy = setup().web(settings).ready([&endpoint]).start();
+    let began = Instant::now();
+    let mut flows: Vec<_> = (0..20).map(|_| proxy.connect_greeted().0).collect();
+    flows.iter_mut().for_each(|flow| {
+        flow.expect_end();
+    });
+    assert!(began.elapsed() > Duration::from_millis(4_000), "{:?}", began.elapsed());
+}
+
 /// A flow that is never quiet is never cut for its age; once it is quiet it goes.
 #[test]
 fn a_busy_flow_goes_on_until_it_is_quiet() {

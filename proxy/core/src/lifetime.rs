@@ -38,6 +38,13 @@ mod tests {
         }
     }
 
+    /// Flows that began together end one after the other, over as much of the limit as the jitter says.
+    #[test]
+    fn jitter_spreads_the_ends() {
+        let end = |random| end_of_life(settings(1_000, 10), Timestamp::default(), random).unwrap().as_secs();
+        assert_eq!([0, u64::MAX / 2, u64::MAX].map(end), [1_000, 950, 900]);
+    }
+
     #[test]
     fn an_absurd_limit_is_never_reached() {
         let end = end_of_life(

@@ -66,9 +66,9 @@ fn who_knows_no_others_does_nothing() {
     ] {
         let (status, text) = run(&lone, arguments);
         assert!(status == Some(1) && text.contains("peers"), "{arguments:?}: {text}");
+        let row = lone.endpoint(&endpoint).unwrap();
+        assert_eq!((row.eligible, &*row.admin_state.state), (true, "in_service"), "{arguments:?}: {row:?}");
     }
-    let row = lone.endpoint(&endpoint).unwrap();
-    assert_eq!((row.eligible, &*row.admin_state.state), (true, "in_service"), "{row:?}");
 }
 
 /// A plan of all instances, and of all of them together; one that is cut off is named and in no total.
@@ -107,6 +107,9 @@ fn all_instances_plan() {
     }
     for (proxy, _) in &all {
         assert!(proxy.endpoint(&endpoint).unwrap().eligible, "nothing was changed");
+    }
+    for wrong in ["plan", "plan?colour=red", "audit?since_ms=soon", "drains?follow=true", "endpoints?x=y"] {
+        assert_eq!(all[0].0.get(&format!("/v1/all/{wrong}")).status, 400, "{wrong}: it is wrong for all");
     }
     // Each instance numbers its endpoints itself.
     let (status, text) = run(&all[0].0, &["plan", "drain", "default/web", "1", "--all"]);

@@ -187,6 +187,7 @@ fn drains_and_their_records_move_on() {
             (&after.pod, before.published_after_us.is_some()),
             (&before.pod, after.published_after_us.is_some())
         );
+        assert_eq!((&after.causes, &after.why), (&before.causes, &before.why));
     }
     let mut last = Successor::start(&proxy, &[]);
     last.wait_until_it_has_taken_over();

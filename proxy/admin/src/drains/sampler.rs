@@ -122,3 +122,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

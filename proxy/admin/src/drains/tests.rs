@@ -97,11 +97,24 @@ async fn a_follower_sees_flows_fall_and_its_stream_ends_cleanly() {
     let next = lines(&mut client, 2).await;
     assert_eq!(next[1].drains[0].flows_left, 2);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let began = Instant::now();
+    lines(&mut client, 4).await;
+    assert!(began.elapsed() > Duration::from_secs(3), "one a second: {:?}", began.elapsed());
     let mut rest = Vec::new();
     client.read_to_end(&mut rest).await.unwrap();
     assert!(rest.ends_with(b"0\r\n\r\n"), "the last chunk says that it is the last");
     assert!(began.elapsed() <= Duration::from_secs(70), "{:?}", began.elapsed());
     task.await.unwrap();
+}
+
+/// A follower that asks for one service hears of no other.
+#[tokio::test(start_paused = true)]
+async fn a_follower_of_a_service_hears_of_that_one() {
+    let (rig, _permits) = draining(1).await;
+    let (mut client, _serving, _task) = connect(&rig, 64 * 1024);
+    let head = b"GET /v1/drains?follow=true&service=default/other HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    client.write_all(head).await.unwrap();
+    assert_eq!(lines(&mut client, 1).await[0].drains, []);
 }
 
 #[tokio::test(start_paused = true)]

@@ -128,7 +128,7 @@ async fn the_end_of_pods_is_known_once_all_terminate() {
     let deadline = async |pods: &[&str]| {
         let plan = rig.handle.plan(of_pods(pods)).await.unwrap().services.remove(0);
         assert_eq!(plan.deadline_by, DeadlineBy::Pod);
-        plan.deadline.map(|time| time.as_secs())
+        plan.deadline.map(|time| time.as_secs_f64().ceil() as u64)
     };
     assert_eq!(deadline(&["a", "b"]).await, None, "nobody has said when");
     for (pod, seconds) in [("a", 92), ("b", 62)] {
@@ -137,8 +137,8 @@ async fn the_end_of_pods_is_known_once_all_terminate() {
         rig.event(Event::PodDeadline { namespace: "default".into(), uid, killed }).await;
     }
     rig.settled().await;
-    // A margin of 2 s before the pod is killed, and the survey takes a quarter of a second.
-    assert_eq!(deadline(&["a"]).await, Some(89));
-    assert_eq!(deadline(&["a", "b"]).await, Some(59));
+    // A margin of 2 s before the pod is killed; to ask takes a moment.
+    assert!(matches!(deadline(&["a"]).await, Some(88..=90)));
+    assert!(matches!(deadline(&["a", "b"]).await, Some(58..=60)));
     assert_eq!(deadline(&["b", "c"]).await, None, "c does not terminate");
 }

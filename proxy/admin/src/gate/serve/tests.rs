@@ -105,6 +105,19 @@ async fn a_gate_opens_with_the_last_flow() {
     assert!(answer.drained, "{answer:?}");
 }
 
+/// Whoever waits is told in time what is left: the margin ahead of when the pod is killed.
+#[tokio::test(start_paused = true)]
+async fn a_gate_answers_before_its_pod_is_killed() {
+    let gate = Gate::start(None, 64).await;
+    let _flow = gate.flow().await;
+    gate.says(LEAVING).await;
+    let killed = gate.rig.state.control.clock().now().after(Duration::from_secs(12));
+    let uid = "uid-web-0".into();
+    gate.rig.event(Event::PodDeadline { namespace: "default".into(), uid, killed }).await;
+    let answer = gate.answer("/v1/gate?uid=uid-web-0").await;
+    assert_eq!((&*answer.outcome, answer.flows, answer.waited_ms), ("time_over", 1, 10_000));
+}
+
 /// A container that is merely restarted has a preStop, too.
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_does_not_terminate_waits_three_seconds() {

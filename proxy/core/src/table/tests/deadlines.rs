@@ -145,6 +145,8 @@ fn a_deadline_only_moves_earlier() {
     assert!(deadlines(&mut world).is_empty());
     ask(&mut world, AdminState::Drain, Some(seconds(5)));
     assert_eq!(deadlines(&mut world), [Some(now.after(seconds(5)))]);
+    ask(&mut world, AdminState::Drain, Some(seconds(600)));
+    assert!(deadlines(&mut world).is_empty(), "an operator cannot take that back");
 }
 
 /// Whoever is quiet is given the time for a FIN, and told so once.

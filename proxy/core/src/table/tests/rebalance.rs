@@ -205,3 +205,15 @@ fn a_service_that_is_given_up_ends_its_turn() {
     assert!(told(&mut world)[0].is_none());
     assert_eq!(run.moved(), 0);
 }
+
+/// An endpoint that goes is no reason to move flows: nobody new is there to take them.
+#[test]
+fn an_endpoint_that_goes_moves_nobody() {
+    let mut world = World::with(settings(), vec![with(3)]);
+    let mut flows: Vec<Permit> = (0..60).map(|_| world.admit().unwrap()).collect();
+    let quiet = world.endpoint("10.0.0.1:80").endpoint.id();
+    flows.retain(|flow| flow.endpoint().id() != quiet);
+    world.apply(with(2));
+    tick(&mut world, DELAY + 1_000);
+    assert!(told(&mut world).is_empty(), "though one has 20 flows and the other none");
+}

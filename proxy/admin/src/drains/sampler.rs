@@ -122,6 +122,3 @@ impl Inner {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

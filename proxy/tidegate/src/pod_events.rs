@@ -63,12 +63,12 @@ struct Teller {
 
 impl Teller {
     fn began(&self, began: &DrainBeginning) -> Option<Announcement> {
-        let DrainBeginning { endpoint, pod, why, flows, deadline } = began;
+        let DrainBeginning { endpoint, pod, causes, flows, deadline } = began;
         if *flows == 0 {
             return None;
         }
         let go_on = counted(*flows, "goes on to its end", "go on to their end");
-        let mut note = format!("{}: no new flows{}, {go_on}. Why: {why}", of(endpoint), self.here());
+        let mut note = format!("{}: no new flows{}, {go_on}. Why: {causes}", of(endpoint), self.here());
         self.add_deadline(&mut note, *deadline);
         self.announcement(endpoint, pod.as_ref(), "DrainBegan", false, note, self.clock.now())
     }

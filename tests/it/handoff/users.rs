@@ -44,7 +44,7 @@ fn successor_of_another_user_is_refused() {
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
     let mut successor = Successor::start_under(&LAUNCHER, &proxy.config_file(), proxy.directory(), &[]);
     assert_eq!(successor.wait_for_end().code(), Some(1));
-    assert!(successor.log().contains("handoff.socket"), "{}", successor.log());
+    assert!(successor.log().contains("run both as the same user"), "{}", successor.log());
     proxy.wait_for_log("this process goes on");
     assert!(proxy.log().contains("12345"), "{}", proxy.log());
     until("it is counted", || proxy.metrics().sum("tidegate_handoffs_total", &[("result", "failed")]) == 1);

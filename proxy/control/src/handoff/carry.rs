@@ -106,7 +106,8 @@ impl Told {
     fn length(&self) -> usize {
         let (namespace, name, port) = &self.service;
         let texts = [Some(namespace), Some(name), port.as_ref(), self.pod_uid.as_ref(), self.pod.as_ref()];
-        texts.into_iter().flatten().chain([&self.why]).map(String::len).sum::<usize>() + 512
+        let causes = self.causes.iter().flat_map(|(kind, object)| [Some(kind), object.as_ref()]);
+        texts.into_iter().chain(causes).flatten().map(String::len).sum::<usize>() + 512
     }
 
     fn port(&self) -> ServicePort {

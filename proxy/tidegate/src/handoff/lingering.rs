@@ -75,7 +75,8 @@ impl Lingering {
     ) -> anyhow::Result<Self> {
         let is_gone = Arc::new(AtomicBool::new(false));
         let process = other.process();
-        let (gone, carried, handle) = (Arc::clone(&is_gone), shared.counted.carried.clone(), shared.handle.clone());
+        let (gone, carried, handle) =
+            (Arc::clone(&is_gone), shared.counted.carried.clone(), shared.handle.clone());
         let ask = asker()?;
         ask.block_on(handle.await_others(true))?;
         let opens = shared.handle.clone();

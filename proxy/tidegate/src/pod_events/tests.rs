@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use tidegate_core::{AdmissionMode, EndpointId, EndpointIdentity, ServiceName, ServicePort};
+use tidegate_core::{AdmissionMode, DrainCause, EndpointId, EndpointIdentity, ServiceName, ServicePort};
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn began(flows: u64) -> DrainBeginning {
     DrainBeginning {
         endpoint: endpoint(Some("uid-1")),
         pod: Some("default/web-0".into()),
-        why: "slice default/web-1 says terminating".to_owned(),
+        causes: DrainCause::of("slice", Some("default/web-1")).into_iter().collect(),
         flows,
         deadline: None,
     }
@@ -37,7 +37,7 @@ fn over(flows_at_start: u64, of: &[(FlowEnd, u64)]) -> AuditRecord {
         drain: DrainRecord {
             endpoint: endpoint(Some("uid-1")),
             pod: Some("default/web-0".into()),
-            why: "operator ann".to_owned(),
+            causes: DrainCause::of("operator", Some("ann")).into_iter().collect(),
             began,
             ended: began.after(Duration::from_millis(12_340)),
             undone: false,

@@ -91,7 +91,9 @@ pub(crate) fn wait(
     for it in &mut audits.instances {
         let own = meant.endpoints.get(&it.instance);
         if let Some(audit) = &mut it.answer {
-            audit.records.retain(|record| own.is_some_and(|own| own.has(&record.service, &record.endpoint, record.pod.as_deref())));
+            audit.records.retain(|record| {
+                own.is_some_and(|own| own.has(&record.service, &record.endpoint, record.pod.as_deref()))
+            });
         }
     }
     instances::print(output, all, &audits, tables::audit)?;
@@ -128,7 +130,9 @@ impl Meant {
         for it in &mut drains.instances {
             let own = self.endpoints.get(&it.instance);
             if let Some(drains) = &mut it.answer {
-                drains.drains.retain(|drain| own.is_some_and(|own| own.has(&drain.service, &drain.endpoint, drain.pod.as_deref())));
+                drains.drains.retain(|drain| {
+                    own.is_some_and(|own| own.has(&drain.service, &drain.endpoint, drain.pod.as_deref()))
+                });
                 drains.over.clear();
             }
         }

@@ -112,6 +112,11 @@ fn records_are_written_to_a_file() {
     until("the next one is in a new file", || written(&path).len() == 1);
     let known = audit(&proxy);
     assert_eq!((known.records.len(), known.dropped), (1, 1), "one is kept in memory: {known:?}");
+    // What was dropped is missing from the time that it is of, and from no later one.
+    until("nothing is missing from the last 50 ms", || {
+        proxy.get("/v1/audit?since_ms=50").json::<api::Audit>().dropped == 0
+    });
+    assert_eq!(audit(&proxy).dropped, 1);
 
     // Nobody can write there: that costs records, and no flow.
     proxy.write_config(|config| config.set("audit", json!({"file": "../missing/audit.jsonl"})));

@@ -7,7 +7,7 @@ use tidegate_control::clock::rfc3339;
 use tidegate_tests::{
     apiserver::{ApiServer, Calls, Fault, PODS, SERVICES, Verb},
     rights::Rights,
-    support::{Connection, Endpoint, Proxy, Slice, api, until},
+    support::{Connection, Endpoint, Gate, Proxy, Slice, api, until, unused_address},
 };
 
 use crate::setup;
@@ -17,6 +17,7 @@ struct Cluster {
     api: ApiServer,
     endpoints: Vec<Endpoint>,
     proxy: Proxy,
+    gate: Gate,
     flows: Vec<Connection>,
 }
 
@@ -33,13 +34,16 @@ impl Cluster {
         }
         let setup = setup().web(settings.clone());
         let kubeconfig = api.write_kubeconfig(setup.directory());
-        let cluster =
-            setup.config(|config| config.set("source", json!({"kubernetes": {"kubeconfig": kubeconfig}})));
+        let gate = unused_address();
+        let cluster = setup.config(|config| {
+            config.set("source", json!({"kubernetes": {"kubeconfig": kubeconfig}}));
+            config.set("gate", json!({"address": gate.to_string()}));
+        });
         api.put(&slice(&endpoints, [true, false]));
         let proxy = cluster.start();
         proxy.wait_for_eligible(1);
         let flows = (0..flows).map(|_| proxy.connect_greeted().0).collect();
-        Self { api, endpoints, proxy, flows }
+        Self { api, endpoints, proxy, gate: Gate(gate), flows }
     }
 
     /// The first pod is deleted, to be killed in so many seconds; the second one takes over.
@@ -230,6 +234,21 @@ fn a_deadline_outlives_its_pod() {
         flow.expect_end();
     }
     cluster.wait_until_shed(3);
+}
+
+/// D6: a gate whose caller names no end goes by the pod's deadline, and else by whichever is earlier.
+#[test]
+fn a_gate_goes_by_the_pods_deadline() {
+    let cluster = Cluster::new(&json!({"deadline": "pod"}), 1);
+    let ends_after = |limit: Option<u64>| {
+        let mut gated = cluster.gate.follow_for("uid-0", limit.map(Duration::from_secs));
+        gated.until(|it| it.ends_after_ms > 0).ends_after_ms
+    };
+    assert_eq!(ends_after(None) / 1_000, 24, "nothing is known: 25 s from when it was asked");
+    cluster.delete(300);
+    cluster.wait_for_deadline();
+    let ends = [ends_after(None), ends_after(Some(5))];
+    assert!((200_000..298_000).contains(&ends[0]) && (4_000..=5_000).contains(&ends[1]), "{ends:?}");
 }
 
 /// Without the right to read pods there is no deadline, the remedy is said, and everything else goes on.

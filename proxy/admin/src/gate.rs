@@ -68,6 +68,9 @@ pub struct GateProgress {
     pub flows: u64,
     /// How long it has taken so far, in milliseconds.
     pub waited_ms: u64,
+    /// After how long in all it is answered with what is left, in milliseconds.
+    #[serde(default)]
+    pub ends_after_ms: u64,
     /// The instances that are waited for.
     pub instances: Vec<String>,
 }

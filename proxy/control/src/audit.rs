@@ -70,6 +70,8 @@ pub struct AuditAnswer {
     pub records: Vec<AuditRecord>,
     /// Records that were dropped because there were too many.
     pub dropped: u64,
+    /// When the last of those drains ended.
+    pub dropped_until: Option<Timestamp>,
     /// The controller's time of this answer.
     pub now: Timestamp,
 }
@@ -85,6 +87,7 @@ pub(crate) struct AuditLog {
     news: broadcast::Sender<DrainNews>,
     records: VecDeque<Arc<AuditRecord>>,
     dropped: u64,
+    dropped_until: Option<Timestamp>,
     /// How long the publish took that began a drain, for drains that are on.
     published: BTreeMap<EndpointId, Duration>,
 }
@@ -98,6 +101,7 @@ impl AuditLog {
             news: broadcast::Sender::new(NEWS),
             records: VecDeque::new(),
             dropped: 0,
+            dropped_until: None,
             published: BTreeMap::new(),
         }
     }
@@ -130,12 +134,18 @@ impl AuditLog {
 
     /// Goes on from a predecessor's records; those of this process come after them. They are no news: the predecessor
     /// told them.
-    pub(crate) fn go_on_from(&mut self, records: Vec<AuditRecord>, dropped: u64) {
+    pub(crate) fn go_on_from(
+        &mut self,
+        records: Vec<AuditRecord>,
+        dropped: u64,
+        dropped_until: Option<Timestamp>,
+    ) {
         self.awaits = false;
         // What this process's sources called a drain before the flows came had none.
         let mut own = std::mem::take(&mut self.records);
         own.retain(|record| record.drain.flows_at_start + record.drain.ends.total() > 0);
         self.dropped += dropped;
+        self.dropped_until = self.dropped_until.max(dropped_until);
         for record in records.into_iter().map(Arc::new).chain(own) {
             self.add(record);
         }
@@ -144,7 +154,9 @@ impl AuditLog {
     fn add(&mut self, record: Arc<AuditRecord>) {
         let keep = self.keep.load(Ordering::Relaxed).max(1);
         while self.records.len() >= keep {
-            self.records.pop_front();
+            if let Some(oldest) = self.records.pop_front() {
+                self.dropped_until = self.dropped_until.max(Some(oldest.drain.ended));
+            }
             self.dropped += 1;
         }
         self.records.push_back(record);
@@ -201,6 +213,7 @@ impl Controller {
         AuditAnswer {
             records: self.audit.records.iter().map(|record| AuditRecord::clone(record)).chain(on).collect(),
             dropped: self.audit.dropped,
+            dropped_until: self.audit.dropped_until,
             now,
         }
     }

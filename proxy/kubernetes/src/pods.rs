@@ -174,9 +174,17 @@ impl Follower {
 
     async fn run(mut self) -> Result<(), Gone> {
         let shared = Rc::clone(&self.shared);
+        let mut is_read = false;
         loop {
-            // Without a place it is read all the same.
-            let place = timeout(shared.pace.read_again, shared.watches.acquire()).await.ok();
+            // Without a place it is read all the same, at once and then now and again.
+            let place = match shared.watches.try_acquire() {
+                Ok(place) => Some(place),
+                Err(_) if !is_read => None,
+                Err(_) => {
+                    timeout(shared.pace.read_again, shared.watches.acquire()).await.ok().and_then(Result::ok)
+                }
+            };
+            is_read = true;
             match self.round(place.is_some()).await {
                 Ok(()) => sleep(shared.pace.retry).await,
                 Err(Stop::Gone) => return Err(Gone),

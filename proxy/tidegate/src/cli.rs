@@ -381,9 +381,10 @@ pub(crate) struct GateWait {
     /// exactly one has it.
     #[arg(long, value_name = "UID", env = "POD_UID")]
     pub(crate) pod_uid: Option<String>,
-    /// How long this takes at most. Less than terminationGracePeriodSeconds.
-    #[arg(long, value_parser = duration, default_value = "25s")]
-    pub(crate) timeout: Duration,
+    /// How long this takes at most. Less than terminationGracePeriodSeconds. Left out, until the pod's deadline where the
+    /// proxy knows that (drain.deadline), and else 25s.
+    #[arg(long, value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
     /// How long a proxy that does not answer is waited for; it may be just about to start.
     #[arg(long, value_parser = duration, default_value = "3s")]
     pub(crate) when_away: Duration,

@@ -4,10 +4,12 @@
 //! timeout.
 
 use std::{
+    cell::Cell,
     fs::{self, File},
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::Path,
+    pin::pin,
     process::ExitCode,
     time::Duration,
 };
@@ -19,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use tidegate_admin::gate::{GateAnswer, GateLine, GateProgress};
 use tokio::{
     net::{TcpStream, lookup_host},
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -27,6 +29,8 @@ use crate::{
     commands::with_query,
 };
 
+/// How long this takes where nobody says so: less than a pod's usual 30 s until it is killed.
+const TIMEOUT: Duration = Duration::from_secs(25);
 /// How long one connect may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// How soon it is tried again.
@@ -80,11 +84,10 @@ fn wait(options: &GateWait) -> anyhow::Result<ExitCode> {
 
 async fn ask_until(options: &GateWait) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
-    let deadline = begun + options.timeout;
+    let end = End { at: Cell::new(begun + options.timeout.unwrap_or(TIMEOUT)), is_told: Cell::new(false) };
     let mut away_since = None;
     loop {
-        let attempt = timeout_at(deadline + LAST_WORD, attempt(options, begun, deadline)).await;
-        match attempt.unwrap_or_else(|_| Attempt::Again("the proxy said nothing in the end".to_owned())) {
+        match attempt_until(options, begun, &end).await {
             Attempt::Answer(answer) => return show(options, &answer, begun),
             Attempt::Refused(why) => {
                 eprintln!("tidegate: {why}");
@@ -105,7 +108,7 @@ async fn ask_until(options: &GateWait) -> anyhow::Result<ExitCode> {
                 }
             }
         }
-        if Instant::now() + RETRY >= deadline {
+        if Instant::now() + RETRY >= end.at.get() {
             eprintln!("tidegate: the time is over, and it is not known whether flows are left");
             return Ok(ExitCode::from(FLOWS_LEFT));
         }
@@ -113,14 +116,49 @@ async fn ask_until(options: &GateWait) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn attempt(options: &GateWait, begun: Instant, deadline: Instant) -> Attempt {
+/// When this ends.
+struct End {
+    at: Cell<Instant>,
+    /// The proxy has said when.
+    is_told: Cell<bool>,
+}
+
+impl End {
+    /// Takes over when the proxy answers, where this was not told on the command line.
+    fn hear(&self, options: &GateWait, progress: &GateProgress) {
+        if options.timeout.is_none() && progress.ends_after_ms > 0 {
+            let left = progress.ends_after_ms.saturating_sub(progress.waited_ms);
+            self.at.set(Instant::now() + Duration::from_millis(left));
+            self.is_told.set(true);
+        }
+    }
+}
+
+/// One attempt, for no longer than the end and a last word.
+async fn attempt_until(options: &GateWait, begun: Instant, end: &End) -> Attempt {
+    let mut attempt = pin!(attempt(options, begun, end));
+    loop {
+        let limit = end.at.get() + LAST_WORD;
+        tokio::select! {
+            attempt = &mut attempt => return attempt,
+            () = sleep_until(limit) => {
+                // It may have been put off meanwhile.
+                if end.at.get() + LAST_WORD <= limit {
+                    return Attempt::Again("the proxy said nothing in the end".to_owned());
+                }
+            }
+        }
+    }
+}
+
+async fn attempt(options: &GateWait, begun: Instant, end: &End) -> Attempt {
     let connected = timeout(CONNECT_LIMIT, connect(&options.address)).await;
     let stream = match connected {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Attempt::Away(format!("{error:#}")),
         Err(_) => return Attempt::Away(format!("no connect within {CONNECT_LIMIT:?}")),
     };
-    match exchange(stream, options, begun, deadline).await {
+    match exchange(stream, options, begun, end).await {
         Ok(attempt) => attempt,
         Err(error) => Attempt::Away(format!("{error:#}")),
     }
@@ -152,11 +190,13 @@ async fn exchange(
     stream: TcpStream,
     options: &GateWait,
     begun: Instant,
-    deadline: Instant,
+    end: &End,
 ) -> anyhow::Result<Attempt> {
-    let left = deadline.saturating_duration_since(Instant::now()).as_millis().max(1).to_string();
-    let query =
-        [("uid", options.pod_uid.as_deref()), ("timeout_ms", Some(left.as_str())), ("follow", Some("true"))];
+    let left = end.at.get().saturating_duration_since(Instant::now()).as_millis().max(1).to_string();
+    // Whoever is asked first says when it ends; whoever is asked again is told what is left of that.
+    let is_known = options.timeout.is_some() || end.is_told.get();
+    let limit = is_known.then_some(left.as_str());
+    let query = [("uid", options.pod_uid.as_deref()), ("timeout_ms", limit), ("follow", Some("true"))];
     let request = Request::get(with_query("/v1/gate", &query))
         .header(HOST, options.address.as_str())
         .body(Empty::<Bytes>::new())?;
@@ -183,11 +223,14 @@ async fn exchange(
         let Ok(data) = frame.into_data() else { continue };
         text.extend_from_slice(&data);
         anyhow::ensure!(text.len() <= ANSWER_LIMIT, "this is no gate of a Tidegate");
-        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
-            let line = serde_json::from_slice(&text[..end]);
-            text.drain(..=end);
+        while let Some(length) = text.iter().position(|byte| *byte == b'\n') {
+            let line = serde_json::from_slice(&text[..length]);
+            text.drain(..=length);
             match line.context("the gate answers with something else than this version expects")? {
-                GateLine::Progress(progress) => say(options, begun, &words(&progress)),
+                GateLine::Progress(progress) => {
+                    end.hear(options, &progress);
+                    say(options, begun, &words(&progress));
+                }
                 GateLine::Answer(answer) => return Ok(Attempt::Answer(answer)),
                 GateLine::Again(why) => return Ok(Attempt::Again(why)),
             }

@@ -1,6 +1,12 @@
 //! Several instances: a gate opens when none of them has a flow left.
 
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    thread,
+    time::Instant,
+};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -111,6 +117,29 @@ fn an_instance_that_is_cut_off_is_named() {
     until("all three say that they are done", || {
         all[0].1.wait(UID, 20_000).instances.iter().all(|it| it.state == "done")
     });
+}
+
+/// An instance that has no place for another question is there, and may have flows: the gate waits for it.
+#[test]
+fn an_instance_that_is_too_busy_is_waited_for() {
+    let endpoint = Endpoint::greeting();
+    let mut both = setups(2, &json!({})).into_iter();
+    let (first, gate) = both.next().unwrap();
+    let (_, Gate(busy)) = both.next().unwrap();
+    let listener = TcpListener::bind(busy).unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(
+                b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            );
+        }
+    });
+    let proxy = first.slice(&ready(&endpoint)).start();
+    proxy.write_slice(&leaving(&endpoint));
+    // Longer than one that cannot be reached is waited for.
+    let answer = gate.wait(UID, 5_000);
+    assert_eq!((&*answer.outcome, &*answer.instances[1].state), ("time_over", "not_synced"), "{answer:?}");
 }
 
 /// An instance that ends in the middle of a wait is named, and keeps nobody from going.

@@ -3,6 +3,7 @@
 use std::{
     io::{self, BufRead as _, BufReader, Write as _},
     net::{SocketAddr, TcpStream},
+    time::Duration,
 };
 
 use tidegate_admin::gate::{GateAnswer, GateLine, GateProgress};
@@ -46,8 +47,15 @@ impl Gate {
     /// Begins to wait for a pod.
     #[track_caller]
     pub fn follow(self, uid: &str) -> Gated {
+        self.follow_for(uid, Some(DEADLINE))
+    }
+
+    /// Begins to wait for a pod, for so long or for as long as the proxy wants.
+    #[track_caller]
+    pub fn follow_for(self, uid: &str, limit: Option<Duration>) -> Gated {
         let mut stream = self.connect().unwrap();
-        let path = format!("/v1/gate?uid={uid}&timeout_ms={}&follow=true", DEADLINE.as_millis());
+        let limit = limit.map(|limit| format!("&timeout_ms={}", limit.as_millis())).unwrap_or_default();
+        let path = format!("/v1/gate?uid={uid}{limit}&follow=true");
         // HTTP/1.0: the body comes without the lengths of its pieces.
         write!(stream, "GET {path} HTTP/1.0\r\nhost: {}\r\n\r\n", self.0).unwrap();
         let mut lines = BufReader::new(stream);

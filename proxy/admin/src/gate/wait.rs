@@ -90,7 +90,8 @@ async fn begin(
         Refusal::new(StatusCode::BAD_REQUEST, error).remedy(remedy)
     };
     let Query(query) = query.map_err(|error| bad(error.body_text()))?;
-    let limit = query.timeout_ms.map_or(TIMEOUT, Duration::from_millis);
+    let asked_for = query.timeout_ms.map(Duration::from_millis);
+    let limit = asked_for.unwrap_or(TIMEOUT);
     if limit.is_zero() || limit > LONGEST_TIMEOUT {
         return Err(bad("timeout_ms is out of range".to_owned()));
     }
@@ -109,7 +110,8 @@ async fn begin(
         Some(uid) => uid.into(),
         None => pod_at(&context.state.control, caller.address, deadline).await?,
     };
-    let wait = Wait::begin(context, uid, deadline).await?;
+    let mut wait = Wait::begin(context, uid, deadline).await?;
+    wait.is_limited = asked_for.is_some();
     Ok(Begun { wait, permit, follows: query.follow })
 }
 
@@ -165,6 +167,8 @@ struct Wait {
     uid: Arc<str>,
     own: watch::Receiver<GateState>,
     deadline: Instant,
+    /// The caller said how long it waits. Else the pod's own deadline is the end, where that is known.
+    is_limited: bool,
     gate: Gate,
     peers: Vec<PeerSeen>,
     news: mpsc::Receiver<(usize, Seen)>,
@@ -206,7 +210,17 @@ impl Wait {
                 followers.spawn(async move { peers.follow(address, &uid, index, &sender).await });
             }
         }
-        Ok(Self { context, uid, own, deadline, gate, peers: seen, news, _followers: followers })
+        Ok(Self {
+            context,
+            uid,
+            own,
+            deadline,
+            is_limited: true,
+            gate,
+            peers: seen,
+            news,
+            _followers: followers,
+        })
     }
 
     /// Waits until the gate opens, or the time is over, and counts which.
@@ -241,13 +255,17 @@ impl Wait {
             };
             let instant =
                 |at: Timestamp| Instant::from_std(clock.origin()) + Duration::from_nanos(at.as_nanos());
-            let end = state.view.deadline.map(instant).map_or(self.deadline, |end| end.min(self.deadline));
+            let end = match state.view.deadline.map(instant) {
+                Some(end) if self.is_limited => end.min(self.deadline),
+                Some(end) => end,
+                None => self.deadline,
+            };
             if Instant::now() >= end {
                 return Ok((None, self.answer(None, &facts, now)));
             }
             let mut wake = again_at.map(instant).map_or(end, |at| at.min(end));
             if let Some(writer) = writer {
-                let progress = self.progress(phase, &facts);
+                let progress = self.progress(phase, &facts, end);
                 match told.as_ref().and_then(|(before, at)| untold_until(before, *at, &progress)) {
                     Some(later) => wake = wake.min(later),
                     None if told.as_ref().is_some_and(|(before, _)| before.says_the_same(&progress)) => {}
@@ -288,8 +306,9 @@ impl Wait {
         }
     }
 
-    fn progress(&self, phase: GatePhase, own: &GateFacts) -> GateProgress {
-        let (all, now) = (self.instances(own), self.context.state.control.clock().now());
+    fn progress(&self, phase: GatePhase, own: &GateFacts, end: Instant) -> GateProgress {
+        let (all, clock) = (self.instances(own), self.context.state.control.clock());
+        let (now, end) = (clock.now(), end.into_std().saturating_duration_since(clock.origin()));
         GateProgress {
             phase: match phase {
                 GatePhase::Syncing => "syncing",
@@ -300,6 +319,7 @@ impl Wait {
             .to_owned(),
             flows: all.iter().map(|instance| instance.flows).sum(),
             waited_ms: millis(now.since(self.gate.began())),
+            ends_after_ms: millis(end.saturating_sub(self.gate.began().since(Timestamp::default()))),
             instances: all.into_iter().filter(|it| it.state != "done").map(|it| it.instance).collect(),
         }
     }
@@ -355,7 +375,8 @@ impl Wait {
 
 impl GateProgress {
     fn says_the_same(&self, other: &Self) -> bool {
-        (&self.phase, self.flows, &self.instances) == (&other.phase, other.flows, &other.instances)
+        let words = |it: &Self| (it.phase.clone(), it.flows, it.instances.clone(), it.ends_after_ms);
+        words(self) == words(other)
     }
 }
 

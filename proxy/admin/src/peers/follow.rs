@@ -45,6 +45,14 @@ impl Peers {
             let why = match timeout(SILENCE, self.open(address, Method::GET, &path, None)).await {
                 Err(_) => late(SILENCE),
                 Ok(Err(error)) => error,
+                // It is there and has no place for another question: what it knows is waited for.
+                Ok(Ok(exchange)) if exchange.status == StatusCode::SERVICE_UNAVAILABLE => {
+                    if news.send((index, Seen::Facts(GateFacts::default()))).await.is_err() {
+                        return;
+                    }
+                    sleep(RETRY).await;
+                    continue;
+                }
                 Ok(Ok(exchange)) => match self.listen(exchange, index, news).await {
                     Ok(()) => return,
                     Err(error) => error,

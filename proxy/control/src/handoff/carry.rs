@@ -52,6 +52,8 @@ struct Drains {
     on: Vec<Told>,
     /// Records that were dropped.
     dropped: u64,
+    /// When the last of those drains ended.
+    dropped_until: Option<u64>,
 }
 
 /// What one drain has come to.
@@ -198,6 +200,7 @@ impl Controller {
             over: over.into_iter().map(Told::of).collect(),
             on: on.into_iter().map(Told::of).collect(),
             dropped: answer.dropped,
+            dropped_until: answer.dropped_until.map(Timestamp::as_nanos),
         };
         serde_json::to_value(drains).unwrap_or_default()
     }
@@ -219,7 +222,7 @@ impl Controller {
     /// had and what is not here went down with it.
     pub(super) fn take_drains(&mut self, drains: serde_json::Value, has_died: bool) {
         let told = Option::<Drains>::deserialize(drains);
-        let Drains { mut over, mut on, dropped } = match told {
+        let Drains { mut over, mut on, dropped, dropped_until } = match told {
             // Nothing, where it died before it told.
             Ok(drains) => drains.unwrap_or_default(),
             Err(error) => {
@@ -242,7 +245,7 @@ impl Controller {
         }
         let mut records = mem::take(&mut self.handoff.records);
         records.extend(self.audit_records(over));
-        self.audit.go_on_from(records, dropped);
+        self.audit.go_on_from(records, dropped, dropped_until.map(Timestamp::from_nanos));
         for told in on {
             let endpoint = find(&told);
             let so_far = DrainSoFar {

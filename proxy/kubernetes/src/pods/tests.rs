@@ -240,6 +240,19 @@ async fn a_pod_without_a_place_to_be_watched_is_read_again_and_again() {
     }
 }
 
+/// A pod that finds no place to be watched is read at once all the same: it may be killed soon.
+#[tokio::test]
+async fn a_pod_without_a_place_is_read_at_once() {
+    let few = Pace { pod_watches: 1, read_again: Duration::from_secs(3_600), ..pace() };
+    let mut pods = Pods::at_pace(&[pod("a")], few).await;
+    let _stream = pods.begin(&killed_in("a", 300)).await;
+    assert_about(pods.killed_in().await, 300.0);
+    let other = PodRef { name: "default/web-1".into(), uid: "b".into() };
+    pods.wanted.send_replace([pod("a"), other].into());
+    let exchange = pods.rig.next().await;
+    assert_eq!(exchange.target, "/api/v1/namespaces/default/pods/web-1");
+}
+
 /// No bookmark either: a watch that says nothing is begun anew.
 #[tokio::test]
 async fn a_watch_that_says_nothing_is_begun_anew() {

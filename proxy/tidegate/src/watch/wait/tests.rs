@@ -12,7 +12,7 @@ fn answers<T>(rows: Vec<(&str, Option<T>)>) -> All<T> {
     All { instances: rows.into_iter().map(row).collect() }
 }
 
-/// Two instances whose endpoint 1 was drained, and one that could not be asked.
+/// Two instances whose endpoint 10.0.0.1 was drained, and one that could not be asked.
 fn meant() -> Meant {
     let change = json!({"service": "default/web", "endpoint": "10.0.0.1:80", "id": 1, "pod": null, "state": "drain",
         "unchanged": false, "eligible": false, "flows": 3});
@@ -21,14 +21,14 @@ fn meant() -> Meant {
     Meant::of(&answers(vec![("this", Some(answer.clone())), ("b", Some(answer)), ("c", None)]))
 }
 
-/// The drains that are on, by their endpoints' numbers.
-fn drains(ids: &[u64]) -> api::Drains {
-    let drain = |id: &u64| {
-        json!({"service": "default/web", "endpoint": "10.0.0.1:80", "id": id, "since": "", "why": "", "causes": [],
+/// The drains that are on, by the last part of their endpoints' addresses. A successor has other numbers for them.
+fn drains(hosts: &[u8]) -> api::Drains {
+    let drain = |host: &u8| {
+        json!({"service": "default/web", "endpoint": format!("10.0.0.{host}:80"), "id": 5, "since": "", "why": "", "causes": [],
             "waits": false, "flows_at_start": 3, "flows_left": 3, "ended_by_themselves": 0, "shed": 0, "cut": 0,
             "broken": 0})
     };
-    let drains: Vec<Value> = ids.iter().map(drain).collect();
+    let drains: Vec<Value> = hosts.iter().map(drain).collect();
     let sample = json!({"at": "", "drains": drains, "over": [], "silent_workers": []});
     serde_json::from_value(sample).expect("a sample")
 }
@@ -36,7 +36,7 @@ fn drains(ids: &[u64]) -> api::Drains {
 #[test]
 fn another_instances_flows_are_waited_for() {
     let (mut meant, now) = (meant(), Instant::now());
-    let mut is_left = |this: &[u64], other: &[u64]| {
+    let mut is_left = |this: &[u8], other: &[u8]| {
         let mut all = answers(vec![("this", Some(drains(this))), ("b", Some(drains(other)))]);
         meant.keep(&mut all);
         meant.is_left(&all, now)

@@ -125,7 +125,7 @@ fn of_day(time: &str) -> i64 {
 }
 
 #[track_caller]
-fn expect_same_moment(one: &str, other: &str) {
+pub(super) fn expect_same_moment(one: &str, other: &str) {
     let apart = (of_day(one) - of_day(other)).abs();
     assert!(apart.min(86_400_000 - apart) < 500, "{one} and {other}");
 }

@@ -45,7 +45,7 @@ fn more_records_than_a_message_takes_move_on() {
         let after = records(&proxy);
         assert_eq!(after.len(), before.len());
         for ((why, began), (why_before, began_before)) in after.iter().zip(&before) {
-            assert!(why == why_before, "{:.40} is not {:.40}", why, why_before);
+            assert!(why == why_before, "{why:.40} is not {why_before:.40}");
             expect_same_moment(began, began_before);
         }
         successors.push(successor);

@@ -28,6 +28,34 @@ use std::{
 use serde_json::json;
 use tidegate_tests::support::{Endpoint, Process, Proxy, Setup, eventually, until};
 
+/// Points of the successor at which nothing is its own.
+static BEFORE: [&str; 5] = ["greeted", "ready", "listeners", "accepting", "offered"];
+/// Points of the predecessor, in their order.
+static OF_PREDECESSOR: [&str; 16] = [
+    "hello-heard",
+    "welcomed",
+    "ready-heard",
+    "gave-listeners",
+    "accepting-heard",
+    "gave-up",
+    "offer-said",
+    "held-heard",
+    "commit-said",
+    "dropped",
+    "started-heard",
+    "paused",
+    "doors-said",
+    "doors-held",
+    "doors-committed",
+    "finished-heard",
+];
+
+/// The points of the predecessor before this one, and those from it on.
+fn split_at(point: &str) -> (&'static [&'static str], &'static [&'static str]) {
+    let at = OF_PREDECESSOR.iter().position(|it| *it == point).expect("it is a point of the predecessor");
+    OF_PREDECESSOR.split_at(at)
+}
+
 /// A setup whose proxies hand over.
 fn setup() -> Setup {
     crate::setup().config(|config| config.set("handoff", json!({"socket": "../handoff.sock"})))

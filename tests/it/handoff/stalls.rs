@@ -7,32 +7,12 @@ use rustix::process::Signal;
 use serde_json::json;
 use tidegate_tests::support::{Endpoint, Pattern, Proxy, Setup, until};
 
-use super::{Successor, expect_as_before, setup};
+use super::{BEFORE, Successor, expect_as_before, setup, split_at};
 
-/// Points of the successor at which nothing is its own.
-const BEFORE: [&str; 5] = ["greeted", "ready", "listeners", "accepting", "offered"];
 /// Points of the successor at which the flow is its own, and the rest is not.
 const HALF: [&str; 4] = ["held", "committed", "started", "doors"];
 /// Points of the successor at which all is its own.
 const WHOLE: [&str; 4] = ["doors-taken", "doors-owned", "answering", "finished"];
-/// Points of the predecessor at which it has given nothing.
-const NOT_GIVEN: [&str; 3] = ["hello-heard", "welcomed", "ready-heard"];
-/// Points of the predecessor at which it has given something.
-const GIVEN: [&str; 13] = [
-    "gave-listeners",
-    "accepting-heard",
-    "gave-up",
-    "offer-said",
-    "held-heard",
-    "commit-said",
-    "dropped",
-    "started-heard",
-    "paused",
-    "doors-said",
-    "doors-held",
-    "doors-committed",
-    "finished-heard",
-];
 
 /// Proxies that soon give up a source that is not complete, and each other.
 fn impatient() -> Setup {
@@ -133,7 +113,7 @@ fn stalled_successor_that_has_everything_keeps_it() {
 /// wakes.
 #[test]
 fn predecessor_that_stalls_with_everything_goes_on() {
-    at_each(&NOT_GIVEN, |point| {
+    at_each(split_at("gave-listeners").0, |point| {
         let endpoint = Endpoint::greeting();
         let fault = format!("stop:{point}");
         let proxy = impatient().environment("TIDEGATE_HANDOFF_FAULT", fault).ready([&endpoint]).start();
@@ -152,7 +132,7 @@ fn predecessor_that_stalls_with_everything_goes_on() {
 /// and gets the rest when the predecessor wakes.
 #[test]
 fn predecessor_that_stalls_half_way_gives_the_rest_later() {
-    at_each(&GIVEN, |point| {
+    at_each(split_at("gave-listeners").1, |point| {
         let endpoint = Endpoint::greeting();
         let fault = format!("stop:{point}");
         let proxy = impatient().environment("TIDEGATE_HANDOFF_FAULT", fault).ready([&endpoint]).start();

@@ -375,8 +375,9 @@ impl Wait {
 
 impl GateProgress {
     fn says_the_same(&self, other: &Self) -> bool {
-        let words = |it: &Self| (it.phase.clone(), it.flows, it.instances.clone(), it.ends_after_ms);
-        words(self) == words(other)
+        let Self { phase, flows, instances, ends_after_ms, waited_ms: _ } = self;
+        (phase, *flows, instances, *ends_after_ms)
+            == (&other.phase, other.flows, &other.instances, other.ends_after_ms)
     }
 }
 

@@ -233,6 +233,7 @@ impl Controller {
             self.course.deadline(),
             self.questions.deadline(),
             self.workers.deadline(now),
+            self.gates.deadline(),
             self.holds_listeners().then_some(self.sync_deadline).filter(|deadline| *deadline > now),
         ];
         let deadline = deadlines.into_iter().flatten().min();
@@ -315,6 +316,7 @@ impl Controller {
         while let Some(step) = self.course.step(&self.facts(), Instant::now()) {
             self.advance(step);
         }
+        self.find_gated(Instant::now());
         self.refresh_gates();
     }
 

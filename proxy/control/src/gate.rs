@@ -16,7 +16,7 @@ use tidegate_core::{
     GateFacts, ServiceName,
     table::{GateView, Instance},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     ControlError, ControlHandle, Controller, Lifecycle,
@@ -25,13 +25,16 @@ use crate::{
 
 /// How many pods are waited for at once.
 const PODS_LIMIT: usize = 4_096;
+/// All endpoints are looked at for new pods this often at most: whoever says uids that no pod has costs no more.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long an answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 
 /// A pod that is waited for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GateState {
-    /// The source has given a complete list, and no flows are being moved to or from another process.
+    /// The source has given a complete list, the pod was looked for in it, and no flows are being moved to or from another
+    /// process.
     pub synced: bool,
     /// As the table has it.
     pub view: GateView,
@@ -57,12 +60,23 @@ pub(crate) enum Ask {
 #[derive(Debug, Default)]
 pub(crate) struct Gates {
     pods: BTreeMap<Arc<str>, watch::Sender<GateState>>,
+    /// When pods were looked for last.
+    looked: Option<Instant>,
+    /// Pods were named since.
+    has_new: bool,
     /// Something may be different from what was told.
     pub(crate) is_stale: bool,
     /// Another process accepts, or takes flows over: that none is here says nothing.
     pub(crate) hands_over: bool,
     /// Another process, before or after this one, may have flows left.
     pub(crate) awaits_others: bool,
+}
+
+impl Gates {
+    /// When pods are to be looked for.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.has_new.then(|| self.looked.map_or_else(Instant::now, |looked| looked + LOOK_EVERY))
+    }
 }
 
 impl ControlHandle {
@@ -112,13 +126,26 @@ impl Controller {
             return Ok(known.subscribe());
         }
         if self.gates.pods.len() >= PODS_LIMIT {
+            self.leave_gates();
+        }
+        if self.gates.pods.len() >= PODS_LIMIT {
             return Err(ControlError::TooManyGates(PODS_LIMIT));
         }
         self.table.ask_gate(&uid);
-        self.carry_out_all();
+        self.gates.has_new = true;
+        self.find_gated(Instant::now());
         let (sender, receiver) = watch::channel(self.gate_state(&uid));
         self.gates.pods.insert(uid, sender);
         Ok(receiver)
+    }
+
+    /// Looks for the pods that were named since the last time, unless that was a moment ago.
+    pub(crate) fn find_gated(&mut self, now: Instant) {
+        if self.gates.deadline().is_some_and(|deadline| deadline <= now) {
+            self.table.find_gated();
+            self.carry_out_all();
+            (self.gates.has_new, self.gates.looked, self.gates.is_stale) = (false, Some(now), true);
+        }
     }
 
     /// Tells those who wait what is different.
@@ -138,18 +165,25 @@ impl Controller {
 
     /// Forgets pods that nobody waits for any more, and looks at the others again.
     pub(crate) fn tend_gates(&mut self) {
-        let left = self.gates.pods.extract_if(.., |_, told| told.receiver_count() == 0);
-        for (uid, _) in left {
-            self.table.leave_gate(&uid);
-        }
+        self.leave_gates();
         self.gates.is_stale = true;
+    }
+
+    /// Forgets pods that nobody waits for any more.
+    fn leave_gates(&mut self) {
+        let left = self.gates.pods.extract_if(.., |_, told| told.receiver_count() == 0);
+        let left: Vec<Arc<str>> = left.map(|(uid, _)| uid).collect();
+        if !left.is_empty() {
+            self.table.leave_gates(left.iter().map(|uid| &**uid));
+        }
     }
 
     fn gate_state(&self, uid: &str) -> GateState {
         let is_starting = self.course.lifecycle() == Lifecycle::Starting;
         let is_alone = !self.gates.hands_over && !self.gates.awaits_others;
-        let synced = !is_starting && is_alone && !self.awaits_source(&self.services);
-        GateState { synced, view: self.table.gate(uid) }
+        let view = self.table.gate(uid);
+        let synced = view.is_some() && !is_starting && is_alone && !self.awaits_source(&self.services);
+        GateState { synced, view: view.unwrap_or_default() }
     }
 }
 

@@ -25,13 +25,18 @@ impl World {
         self.plans.insert(endpoint.id(), plan);
     }
 
-    /// A source follows the pods of drains that are on, where their service takes its deadline from there, and no other.
+    /// A source follows the pods of drains that are on and those that wait at a gate, where their service takes its
+    /// deadline from there and they terminate, and no other.
     pub(super) fn check_wanted(&self) {
         let wanted = |view: &ServiceView| {
             let is_asked = view.settings.drain.deadline == DrainDeadline::Pod;
             let pods = view.endpoints.iter().filter(move |endpoint| {
                 let is_on = endpoint.drain.as_ref().is_some_and(|drain| drain.drained.is_none());
-                is_asked && is_on && endpoint.conditions.is_none_or(|conditions| conditions.terminating)
+                let uid = &endpoint.endpoint.identity().pod_uid;
+                let is_waiting = uid.as_ref().is_some_and(|uid| self.model.gates.contains(uid));
+                is_asked
+                    && (is_on || is_waiting)
+                    && endpoint.conditions.is_none_or(|conditions| conditions.terminating)
             });
             let of = |endpoint: &EndpointView| {
                 let uid = endpoint.endpoint.identity().pod_uid.clone()?;

@@ -28,6 +28,7 @@ impl World {
     pub(super) fn ask_gate(&mut self) {
         let Some(uid) = self.generator.pod_uid(&self.model) else { return };
         self.table.ask_gate(&uid);
+        self.table.find_gated();
         self.poll();
         self.model.gates.insert(Arc::clone(&uid));
         self.act();
@@ -50,7 +51,7 @@ impl World {
         let counts = self.counts();
         let mut gates = std::mem::take(&mut self.gates);
         for (uid, waiting) in &mut gates {
-            let facts = self.table.gate(uid).facts(self.table.is_synced());
+            let facts = self.table.gate(uid).expect("it was looked for").facts(self.table.is_synced());
             let is_own = |endpoint: &Endpoint| endpoint.identity().pod_uid.as_ref() == Some(uid);
             let flows = self.flows.iter().filter(|flow| is_own(&flow.endpoint)).count();
             assert_eq!(facts.flows, flows as u64, "the gate of {uid} counts every flow: {facts:?}");

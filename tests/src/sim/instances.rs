@@ -61,7 +61,7 @@ impl Instance {
 
     /// What it knows of a pod.
     pub(super) fn facts(&self, uid: &str) -> GateFacts {
-        self.table.gate(uid).facts(self.table.is_synced())
+        self.table.gate(uid).unwrap_or_default().facts(self.table.is_synced())
     }
 
     /// The flows on a pod.
@@ -84,6 +84,7 @@ impl Instance {
             None => {
                 if self.asked.insert(Arc::clone(uid)) {
                     self.table.ask_gate(uid);
+                    self.table.find_gated();
                     self.poll(now);
                 }
                 let facts = self.facts(uid);

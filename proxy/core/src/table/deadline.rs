@@ -4,8 +4,9 @@
 //! moves earlier while its drain lasts: flows that were told to hurry cannot be told to wait. How the time until then
 //! is used is `shed`'s business.
 //!
-//! Pods are asked for by name, and only while it matters: their endpoint terminates or has gone, flows are left on it, and
-//! its service takes its deadline from the pod. So a source reads few pods, and none where nobody wants that.
+//! Pods are asked for by name, and only while it matters: their endpoint terminates or has gone, flows are left on it or
+//! its pod waits at a gate, and its service takes its deadline from the pod. So a source reads few pods, and none where
+//! nobody wants that.
 
 use alloc::{
     boxed::Box,
@@ -84,6 +85,11 @@ impl Entry {
     /// Its pod, where flows are left that a drain counts down.
     fn draining_pod(&self) -> Option<PodRef> {
         self.drain.as_ref().filter(|drain| drain.drained.is_none())?;
+        self.pod()
+    }
+
+    /// Its pod, where its slice names one.
+    pub(super) fn pod(&self) -> Option<PodRef> {
         let name = Arc::clone(self.facts.pod()?);
         Some(PodRef { name, uid: self.endpoint.identity().pod_uid.clone()? })
     }
@@ -95,11 +101,15 @@ impl Service {
         self.present.values().chain(self.gone.values()).any(is_of)
     }
 
+    /// It takes its deadlines from pods.
+    pub(super) fn asks_for_pods(&self) -> bool {
+        self.settings.drain.deadline == DrainDeadline::Pod
+    }
+
     /// The pods whose deadlines matter to it.
     fn pods_wanted(&self) -> impl Iterator<Item = PodRef> {
-        let is_asked = self.settings.drain.deadline == DrainDeadline::Pod;
         let terminating = self.present.values().filter(|entry| entry.facts.conditions.terminating);
-        let entries = is_asked.then(|| terminating.chain(self.gone.values()));
+        let entries = self.asks_for_pods().then(|| terminating.chain(self.gone.values()));
         entries.into_iter().flatten().filter_map(Entry::draining_pod)
     }
 }
@@ -127,7 +137,8 @@ impl Table {
         if !self.asks_for_pods {
             return;
         }
-        let wanted: BTreeSet<PodRef> = self.services.values().flat_map(Service::pods_wanted).collect();
+        let draining = self.services.values().flat_map(Service::pods_wanted);
+        let wanted: BTreeSet<PodRef> = draining.chain(self.gates.pods_wanted(&self.services)).collect();
         if !wanted.iter().eq(self.wanted_pods.iter()) {
             self.wanted_pods = wanted.into_iter().collect::<Vec<_>>().into();
             self.outputs.push_back(Output::PodsWanted(Arc::clone(&self.wanted_pods)));

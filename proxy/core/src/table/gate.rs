@@ -11,12 +11,16 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
-use core::net::{IpAddr, SocketAddr};
+use core::{
+    mem,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{Table, entry::Entry, service::Service, slices::joined};
 use crate::{
     admission::AdmissionMode,
     endpoint::{Endpoint, EndpointIdentity},
+    event::PodRef,
     gate::GateFacts,
     name::{ServiceName, ServicePort},
     time::Timestamp,
@@ -34,6 +38,8 @@ pub(super) struct Gates(BTreeMap<Arc<str>, Gate>);
 struct Gate {
     /// Where it is an endpoint, present or gone with flows left; as of the last publish.
     places: BTreeSet<(ServicePort, EndpointIdentity)>,
+    /// All endpoints were looked at for it.
+    is_looked_for: bool,
     /// Nobody waits any more.
     is_left: bool,
 }
@@ -144,6 +150,21 @@ impl Gates {
         let uid = entry.endpoint.identity().pod_uid.as_ref();
         uid.is_some_and(|uid| self.0.contains_key(uid))
     }
+
+    /// The terminating pods that are waited for, of services that take their deadlines from there: also where no flow
+    /// is left here, because another instance may have some, and whoever waits is answered by the pod's deadline.
+    pub(super) fn pods_wanted(
+        &self,
+        services: &BTreeMap<ServicePort, Service>,
+    ) -> impl Iterator<Item = PodRef> {
+        let places = self.0.values().filter(|gate| !gate.is_left).flat_map(|gate| &gate.places);
+        places.filter_map(|(port, identity)| {
+            let service = services.get(port).filter(|service| service.asks_for_pods())?;
+            let (entry, is_present) = service.entry(identity)?;
+            let is_terminating = !is_present || entry.facts.conditions.terminating;
+            is_terminating.then(|| entry.pod()).flatten()
+        })
+    }
 }
 
 impl Service {
@@ -158,37 +179,52 @@ impl Service {
 }
 
 impl Table {
-    /// A pod waits at a gate, from here on or still. What follows comes out of [`Table::poll_output`].
+    /// A pod waits at a gate, from here on or still. Where it is an endpoint is found by [`Table::find_gated`].
     pub fn ask_gate(&mut self, uid: &Arc<str>) {
-        if let Some(gate) = self.gates.0.get_mut(uid) {
-            gate.is_left = false;
+        let gate = self.gates.0.entry(Arc::clone(uid)).or_default();
+        if mem::take(&mut gate.is_left) {
+            self.want_pods();
+        }
+    }
+
+    /// Finds the pods that nobody asked for before: one look at all endpoints, for however many pods, because a uid is
+    /// whatever a caller says. What follows comes out of [`Table::poll_output`].
+    pub fn find_gated(&mut self) {
+        let mut sought: BTreeMap<&Arc<str>, &mut Gate> =
+            self.gates.0.iter_mut().filter(|(_, gate)| !gate.is_looked_for).collect();
+        if sought.is_empty() {
             return;
         }
-        let mut gate = Gate::default();
         for (port, service) in &self.services {
-            let entries = service.present.values().chain(service.gone.values());
-            let own = entries.filter(|entry| entry.endpoint.identity().pod_uid.as_ref() == Some(uid));
-            let before = gate.places.len();
-            gate.places.extend(own.map(|entry| (port.clone(), entry.endpoint.identity().clone())));
-            if gate.places.len() > before {
+            for entry in service.present.values().chain(service.gone.values()) {
+                let identity = entry.endpoint.identity();
+                let Some(gate) = identity.pod_uid.as_ref().and_then(|uid| sought.get_mut(uid)) else {
+                    continue;
+                };
+                gate.places.insert((port.clone(), identity.clone()));
                 self.touched.entry(port.clone()).or_default().choice = true;
             }
         }
-        self.gates.0.insert(Arc::clone(uid), gate);
+        sought.into_values().for_each(|gate| gate.is_looked_for = true);
     }
 
-    /// Nobody waits for this pod any more. What its gate asked for stays until the pod is gone or does not terminate.
-    pub fn leave_gate(&mut self, uid: &str) {
-        if let Some(gate) = self.gates.0.get_mut(uid) {
-            gate.is_left = true;
+    /// Nobody waits for these pods any more. What a gate asked for stays until its pod is gone or does not terminate.
+    pub fn leave_gates<'a>(&mut self, uids: impl IntoIterator<Item = &'a str>) {
+        for uid in uids {
+            if let Some(gate) = self.gates.0.get_mut(uid) {
+                gate.is_left = true;
+            }
         }
         self.gates.forget(&self.services);
+        self.want_pods();
     }
 
     /// A pod that [`Table::ask_gate`] named, as of the last [`Table::poll_output`]; the flows are those of this moment.
-    pub fn gate(&self, uid: &str) -> GateView {
+    /// `None` where nobody has looked for it.
+    pub fn gate(&self, uid: &str) -> Option<GateView> {
+        let gate = self.gates.0.get(uid).filter(|gate| gate.is_looked_for)?;
         let mut view = GateView::default();
-        for (port, identity) in self.gates.0.get(uid).into_iter().flat_map(|gate| &gate.places) {
+        for (port, identity) in &gate.places {
             let Some(service) = self.services.get(port) else { continue };
             let Some((entry, is_present)) = service.entry(identity) else { continue };
             let admission = entry.endpoint.admission();
@@ -205,7 +241,7 @@ impl Table {
             let deadline = killed.map(|killed| killed.before(service.settings.drain.margin));
             view.deadline = [view.deadline, deadline].into_iter().flatten().min();
         }
-        view
+        Some(view)
     }
 
     /// The pods that have this address, by their uids: those of present endpoints, in order, each once.

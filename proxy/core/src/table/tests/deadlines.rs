@@ -176,7 +176,7 @@ fn an_absurd_kill_is_a_deadline_far_away() {
 }
 
 /// The sets of pods that a source was asked to follow, since the last call.
-fn wanted(world: &mut World) -> Vec<Vec<String>> {
+pub(super) fn wanted(world: &mut World) -> Vec<Vec<String>> {
     let pods = |output: Output| match output {
         Output::PodsWanted(pods) => {
             Some(pods.iter().map(|pod| format!("{} {}", pod.name, pod.uid)).collect())

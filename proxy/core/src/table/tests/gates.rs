@@ -1,9 +1,16 @@
 //! What a gate asks of the table, and what the table does for it.
 
-use alloc::{string::ToString, sync::Arc, vec, vec::Vec};
+use alloc::{
+    string::{String, ToString},
+    sync::Arc,
+    vec,
+    vec::Vec,
+};
 
+use super::deadlines;
 use crate::{
-    AdminState, Conditions, EndpointSelector, Event, GateFacts, ServiceName, ServiceSettings, WhenNoneReady,
+    AdminState, Conditions, DrainDeadline, DrainSettings, EndpointSelector, Event, GateFacts, ServiceName,
+    ServiceSettings, WhenNoneReady,
     sample::{
         LEAVING, READY, World, config, endpoint, of_service, port_of, slice, slice_name, web, with_ports,
     },
@@ -18,11 +25,12 @@ fn says(conditions: Conditions) -> crate::Slice {
 
 fn ask(world: &mut World, uid: &str) {
     world.table.ask_gate(&Arc::from(uid));
+    world.table.find_gated();
     world.poll();
 }
 
 fn facts(world: &World, uid: &str) -> GateFacts {
-    world.table.gate(uid).facts(true)
+    world.table.gate(uid).unwrap_or_default().facts(true)
 }
 
 fn known(terminating: bool, programmed: bool, flows: u64) -> GateFacts {
@@ -74,7 +82,7 @@ fn a_gates_drain_outlives_the_gate_and_not_the_pod() {
     assert_eq!(world.eligible().len(), 2, "ready and terminating is no drain");
     ask(&mut world, "p1");
     assert_eq!(world.eligible(), ["10.0.0.2:80"]);
-    world.table.leave_gate("p1");
+    world.table.leave_gates(["p1"]);
     world.poll();
     let other = endpoint("p3", "10.0.0.3", READY);
     world.apply(slice("b", vec![other]));
@@ -128,7 +136,7 @@ fn a_gate_spans_services_and_what_is_gone() {
     world.tell(Event::SlicesListed(vec![says(READY), of_service(renamed(says(READY), "b"), "api")]));
     let flow = flow_on_p1(&mut world);
     ask(&mut world, "p1");
-    assert_eq!(world.table.gate("p1").endpoints.len(), 2);
+    assert_eq!(world.table.gate("p1").unwrap().endpoints.len(), 2);
     world.apply(says(LEAVING));
     assert_eq!(facts(&world, "p1"), known(true, false, 1), "the other service still sends flows");
     world.apply(of_service(renamed(says(LEAVING), "b"), "api"));
@@ -171,4 +179,47 @@ fn instances_are_found_by_their_slices() {
     world.apply(with_ports(of_service(slice("v6", v6), "tidegate"), &[("gate", 9903)]));
     let found: Vec<_> = world.table.instances_of(&own).into_iter().map(|it| (it.address, it.port)).collect();
     assert_eq!(found, [("10.0.0.1".parse().unwrap(), None), ("10.0.0.2".parse().unwrap(), None)]);
+}
+
+/// Nothing is said of a pod before it was looked for; one look finds all that were asked for.
+#[test]
+fn one_look_finds_every_pod_that_was_asked_for() {
+    let mut world = World::listed(vec![says(KEPT_READY)]);
+    for uid in ["p1", "p2", "p3"] {
+        world.table.ask_gate(&Arc::from(uid));
+        assert_eq!(world.table.gate(uid), None);
+    }
+    world.table.find_gated();
+    world.poll();
+    let endpoints = |uid| world.table.gate(uid).unwrap().endpoints.len();
+    assert_eq!((endpoints("p1"), endpoints("p2"), endpoints("p3")), (1, 1, 0));
+    assert_eq!(world.eligible(), ["10.0.0.2:80"]);
+}
+
+/// Whoever waits is answered by the pod's deadline: it is asked for also where the flows are on another instance, for as
+/// long as somebody waits, and only for services that take their deadlines from pods.
+#[test]
+fn a_pod_that_waits_is_wanted_without_flows_of_its_own() {
+    for deadline in [DrainDeadline::Pod, DrainDeadline::None] {
+        let is_asked = deadline == DrainDeadline::Pod;
+        let mut world = deadlines::world(deadline);
+        ask(&mut world, "p1");
+        assert!(deadlines::wanted(&mut world).is_empty(), "it does not terminate");
+        world.apply(says(LEAVING));
+        let wanted = deadlines::wanted(&mut world);
+        if !is_asked {
+            assert!(wanted.is_empty());
+            continue;
+        }
+        assert_eq!(wanted, [["default/p1 p1"]]);
+        let kill = world.now.after(deadlines::seconds(600));
+        world.tell(deadlines::killed(kill));
+        let margin = DrainSettings::default().margin;
+        assert_eq!(world.table.gate("p1").unwrap().deadline, Some(kill.before(margin)));
+        world.table.leave_gates(["p1"]);
+        world.poll();
+        assert_eq!(deadlines::wanted(&mut world), [Vec::<String>::new()]);
+        ask(&mut world, "p1");
+        assert_eq!(deadlines::wanted(&mut world), [["default/p1 p1"]], "it waits again");
+    }
 }

@@ -27,6 +27,7 @@ struct Rig {
     reports: mpsc::Receiver<Report>,
     counters: Vec<Arc<WorkerCounters>>,
     endpoint: TcpListener,
+    table: Table,
     pinned: Arc<Endpoint>,
     cell: Arc<ArcSwap<Snapshot>>,
     origin: Instant,
@@ -55,11 +56,7 @@ impl Rig {
             Timestamp::default(),
         );
         let cell = Arc::new(ArcSwap::from_pointee(Snapshot::default()));
-        while let Some(output) = table.poll_output(Timestamp::default()) {
-            if let Output::Publish(snapshot) = output {
-                cell.store(snapshot);
-            }
-        }
+        publish(&mut table, &cell);
         let pinned = Arc::clone(&table.services()[0].endpoints[0].endpoint);
         let service = table.service_id(&port).unwrap();
         let (report_sender, reports) = mpsc::channel(1024);
@@ -89,10 +86,27 @@ impl Rig {
         let socket = tidegate_sys::listen_group((Ipv4Addr::LOCALHOST, 0).into(), 1).unwrap().remove(0);
         let address = socket.local_addr().unwrap();
         let listener = ListenerSpec { id: ListenerId(1), name: "web".into(), address, service, port };
-        let rig =
-            Self { commands, reports, counters, endpoint, pinned, cell, origin, listener, address, threads };
+        let rig = Self {
+            commands,
+            reports,
+            counters,
+            endpoint,
+            table,
+            pinned,
+            cell,
+            origin,
+            listener,
+            address,
+            threads,
+        };
         rig.tell(0, Command::Listen { listener: rig.listener.clone(), socket });
         rig
+    }
+
+    /// The table learns something, and workers see what follows.
+    fn learn(&mut self, event: Event) {
+        self.table.handle_event(event, Timestamp::default());
+        publish(&mut self.table, &self.cell);
     }
 
     fn tell(&self, worker: usize, command: Command) {
@@ -183,6 +197,14 @@ impl Drop for Rig {
         for thread in self.threads.drain(..) {
             let ended = thread.join();
             assert!(ended.is_ok() || std::thread::panicking(), "a worker panicked");
+        }
+    }
+}
+
+fn publish(table: &mut Table, cell: &ArcSwap<Snapshot>) {
+    while let Some(output) = table.poll_output(Timestamp::default()) {
+        if let Output::Publish(snapshot) = output {
+            cell.store(snapshot);
         }
     }
 }

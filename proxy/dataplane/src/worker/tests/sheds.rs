@@ -2,7 +2,9 @@
 
 use std::io::ErrorKind;
 
-use tidegate_core::{AdmissionMode, DrainPlan};
+use tidegate_core::{
+    AdmissionMode, Conditions, DrainPlan, Slice, SliceEndpoint, SliceName, SlicePort, WhenNoneReady,
+};
 
 use super::*;
 
@@ -42,6 +44,47 @@ impl Rig {
             let endpoint = Arc::clone(&self.pinned);
             self.tell(worker, Command::PlanDrain { endpoint, service: self.listener.service, plan });
         }
+    }
+
+    fn wait_until(&self, moment: Timestamp) {
+        while self.now() < moment {
+            std::thread::yield_now();
+        }
+    }
+
+    /// The service has one endpoint, not the one that the flows have, which is as its conditions say.
+    fn list(&mut self, conditions: Conditions) {
+        let address = self.endpoint.local_addr().unwrap();
+        let endpoint = SliceEndpoint {
+            address: address.ip(),
+            conditions,
+            pod_uid: Some("another".into()),
+            pod_name: None,
+            node: None,
+            zone: None,
+            zone_hints: Vec::new(),
+            node_hints: Vec::new(),
+        };
+        let service = self.listener.port.service.clone();
+        let settings = ServiceSettings {
+            when_none_ready: WhenNoneReady::ServingTerminating,
+            ..ServiceSettings::default()
+        };
+        self.learn(Event::ServicesConfigured(vec![ServiceConfig {
+            port: self.listener.port.clone(),
+            settings,
+            fixed: None,
+        }]));
+        self.learn(Event::SlicesListed(vec![Slice {
+            name: SliceName { namespace: "default".into(), name: "web-1".into() },
+            service: Some(service),
+            generation: 0,
+            ports: vec![SlicePort { name: "http".into(), number: address.port() }],
+            endpoints: vec![endpoint],
+            ignored_ports: 0,
+            ignored_endpoints: 0,
+            is_fqdn: false,
+        }]));
     }
 
     /// A flow whose client has sent its FIN and does not take what the endpoint sends: it is never quiet.
@@ -104,6 +147,65 @@ fn a_flow_that_is_taken_over_is_shed() {
     assert_eq!((rig.ended(Party::Shed), rig.ended(Party::Cut)), (1, 0));
 }
 
+/// A byte that comes in after the FIN is lost, whichever end it is from: that flow was cut and not shed.
+#[test]
+fn a_byte_after_the_fin_makes_it_a_cut() {
+    let mut rig = Rig::new();
+    let of_client = rig.connect();
+    let (client, endpoint) = rig.connect();
+    rig.drain(rig.now().after(millis(1_000)), 1_000);
+    // Nobody answers the FIN but with that byte, so it comes while both ends are waited for.
+    for (late, _other) in &mut [of_client, (endpoint, client)] {
+        assert_eq!(next(late), Next::Fin);
+        late.write_all(b"x").unwrap();
+    }
+    rig.await_no_flows();
+    assert_eq!((rig.ended(Party::Shed), rig.ended(Party::Cut)), (0, 2));
+}
+
+/// Ends that do not answer the FIN are left alone after a while, and not reset: they have lost nothing.
+#[test]
+fn who_does_not_answer_the_fin_is_left_after_a_while() {
+    let mut rig = Rig::new();
+    let (mut client, mut endpoint) = rig.connect();
+    let began = rig.now();
+    rig.drain(began.after(millis(1_000)), 1_000);
+    assert_eq!((next(&mut client), next(&mut endpoint)), (Next::Fin, Next::Fin));
+    rig.await_no_flows();
+    assert!(rig.now().since(began) >= millis(2_000), "they had no time to answer");
+    for stream in [client, endpoint] {
+        assert!(stream.take_error().unwrap().is_none(), "a reset after the FIN");
+    }
+    assert_eq!((rig.ended(Party::Shed), rig.ended(Party::Cut)), (1, 0));
+}
+
+/// Whoever is told and stays is told again, once it is quiet.
+#[test]
+fn who_is_told_and_stays_is_told_again() {
+    let mut rig = Rig::new();
+    let mut held_up: Vec<_> = (0..4).map(|_| rig.half_closed_and_held_up()).collect();
+    let began = rig.now();
+    let plan = DrainPlan {
+        began,
+        deadline: began.after(millis(9_000)),
+        window: Some(millis(9_000)),
+        quiet: millis(20),
+        max_per_second: 1,
+    };
+    rig.pinned.admission().set_mode(AdmissionMode::Closed);
+    rig.plan(Some(plan));
+    // The first one is due by then, and as nobody goes all of them have been told.
+    rig.wait_until(began.after(millis(3_500)));
+    assert_eq!(rig.flows(0).len(), 4);
+    let (mut reader, writer) = held_up.pop().unwrap();
+    let reading = std::thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
+    reading.join().unwrap().unwrap();
+    assert!(rig.now() < plan.deadline, "it had its FIN at the cut only");
+    drop((writer, held_up));
+    rig.await_no_flows();
+    assert_eq!((rig.ended(Party::Shed), rig.ended(Party::Cut)), (1, 0));
+}
+
 /// Whoever is told and stays costs nobody a turn, and goes when it can.
 #[test]
 fn who_is_told_and_stays_gives_its_turn_back() {
@@ -132,9 +234,7 @@ fn a_deadline_that_passed_elsewhere_is_put_off() {
     rig.pinned.admission().set_mode(AdmissionMode::Closed);
     rig.plan(Some(DrainPlan { began, deadline, window: None, quiet: millis(20), max_per_second: 10 }));
     let soon = rig.now().after(millis(300));
-    while rig.now() < soon {
-        std::thread::yield_now();
-    }
+    rig.wait_until(soon);
     assert_eq!(rig.flows(0).len(), 12);
     rig.cell.store(published);
     for (mut client, mut endpoint) in flows {
@@ -143,4 +243,47 @@ fn a_deadline_that_passed_elsewhere_is_put_off() {
     assert!(rig.now() >= soon.after(millis(800)), "twelve, less what is kept for a moment");
     rig.await_no_flows();
     assert_eq!((rig.ended(Party::Shed), rig.ended(Party::Cut)), (12, 0));
+}
+
+/// D9: an endpoint that is not ready, or is a last resort, is nobody's refuge: sheds and the cut wait.
+#[test]
+fn without_a_ready_endpoint_nobody_is_told_to_go() {
+    let not_ready = Conditions { ready: false, serving: false, terminating: false };
+    let last_resort = Conditions { serving: true, terminating: true, ..not_ready };
+    for (conditions, eligible) in [(not_ready, 0), (last_resort, 1)] {
+        let mut rig = Rig::new();
+        let (mut client, mut endpoint) = rig.connect();
+        rig.list(conditions);
+        let service = rig.cell.load().service(rig.listener.service).map(|service| service.eligible());
+        assert_eq!(service, Some(eligible));
+        let deadline = rig.now().after(millis(400));
+        rig.drain(deadline, 1_000);
+        rig.wait_until(deadline.after(millis(600)));
+        assert_eq!(rig.flows(0).len(), 1);
+        rig.list(Conditions::default());
+        assert_eq!((next(&mut client), next(&mut endpoint)), (Next::Fin, Next::Fin));
+        drop((client, endpoint));
+        rig.await_no_flows();
+        assert_eq!((rig.ended(Party::Shed), rig.ended(Party::Cut)), (1, 0));
+    }
+}
+
+/// D8: a plan that is taken back sheds and cuts nobody, also where the endpoint stays closed; nor does one whose endpoint
+/// is open already, before that is told.
+#[test]
+fn a_plan_that_is_undone_ends_no_flow() {
+    let undo: [fn(&Rig); 2] =
+        [|rig| rig.plan(None), |rig| _ = rig.pinned.admission().set_mode(AdmissionMode::Open)];
+    for undo in undo {
+        let mut rig = Rig::new();
+        let (mut client, mut endpoint) = rig.connect();
+        let deadline = rig.now().after(millis(600));
+        rig.drain(deadline, 1_000);
+        undo(&rig);
+        rig.wait_until(deadline.after(millis(400)));
+        assert_eq!(rig.flows(0).len(), 1);
+        client.write_all(b"x").unwrap();
+        endpoint.read_exact(&mut [0; 1]).unwrap();
+        assert_eq!((rig.ended(Party::Shed), rig.ended(Party::Cut)), (0, 0));
+    }
 }

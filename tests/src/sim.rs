@@ -11,7 +11,8 @@
 //! - since when an endpoint drains and by which deadline is what the facts ask for, also of one that has gone, and
 //!   workers are told it; a deadline only moves earlier;
 //! - nobody is shed before the window, after an undrain or faster than the cap of all workers together; nobody is cut
-//!   before the deadline; both wait while no endpoint is ready; with all quiet, nobody is left for the deadline;
+//!   before the deadline; both wait while no endpoint is ready, which puts the deadline off by no more than the wait;
+//!   with all quiet, nobody is left for the deadline;
 //! - every record of a drain adds up, by how each flow ended;
 //! - no gate opens early on any instance that can be reached, each opens when nothing is left to wait for, and no flow
 //!   comes after;

@@ -8,7 +8,7 @@ use tidegate_core::{
     SliceName, SlicePort, Timestamp, WhenNoneReady,
 };
 
-use super::model::Model;
+use super::{ledger::Key, model::Model};
 
 const SERVICES: [&str; 2] = ["one", "two"];
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
@@ -323,6 +323,19 @@ impl Generator {
         let time = if self.chance(5) { Duration::ZERO } else { self.time() };
         let deadline = (state == AdminState::Drain && self.chance(60)).then_some(time);
         Event::AdminStateRequested { endpoints, state, by: "ann".into(), reason: String::new(), deadline }
+    }
+
+    /// An operator means an endpoint that has gone: drains it, or takes a drain back.
+    pub(super) fn operator_of_gone(&mut self, gone: &[(Key, bool)]) -> Option<Event> {
+        let ((port, identity), drains) = gone.get(self.rng.below(gone.len().max(1)))?;
+        let state = if *drains { AdminState::InService } else { AdminState::Drain };
+        Some(Event::AdminStateRequested {
+            endpoints: EndpointSelector::Address { service: port.service.clone(), address: identity.address },
+            state,
+            by: "ann".into(),
+            reason: String::new(),
+            deadline: (state == AdminState::Drain).then(|| self.time()),
+        })
     }
 
     pub(super) fn client(&mut self) -> IpAddr {

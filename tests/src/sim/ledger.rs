@@ -33,6 +33,8 @@ pub(super) struct Ledger {
     entries: BTreeMap<Key, Entry>,
     /// Plans of endpoints that have gone which have changed.
     pub(super) replanned_gone: u64,
+    /// Drains of endpoints that have gone which were taken back.
+    pub(super) undone_gone: u64,
 }
 
 struct Entry {
@@ -116,7 +118,8 @@ impl Ledger {
                 entry.lasts
             };
             if !drains && asked.is_none() {
-                entry.drain = None;
+                let undone = entry.drain.take().is_some() && !entry.is_present;
+                self.undone_gone += u64::from(undone);
                 continue;
             }
             if !entry.is_present && entry.drain.is_none() && !flows.contains_key(key) {
@@ -169,6 +172,12 @@ impl Ledger {
             let terminates = entry.conditions.terminating && (self.services[&key.0].1 || has_flows);
             if entry.is_present { terminates } else { has_flows }
         })
+    }
+
+    /// The endpoints that have gone and have flows left, each with whether it drains.
+    pub(super) fn gone(&self) -> Vec<(Key, bool)> {
+        let gone = self.entries.iter().filter(|(_, entry)| !entry.is_present);
+        gone.map(|(key, entry)| (key.clone(), entry.drain.is_some())).collect()
     }
 
     /// The drain of an endpoint, where one is on.

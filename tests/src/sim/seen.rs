@@ -32,6 +32,7 @@ situations! {
     node_drains,
     earlier_deadlines,
     replanned_gone,
+    undone_gone,
     wanted_pods,
     records_with_flows,
     undone_with_flows,

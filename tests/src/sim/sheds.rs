@@ -21,6 +21,9 @@ use super::{
 /// The time from one look to the next where nothing is late.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
+/// What whoever waited for a ready endpoint has left at least, where the wait was as long.
+const LEFT_AFTER_WAIT: Duration = Duration::from_secs(1);
+
 /// A worker's part in drains.
 #[derive(Default)]
 pub(super) struct Hand {
@@ -37,6 +40,61 @@ struct Line {
     is_late: bool,
     /// The window has begun at an earlier look.
     has_begun: bool,
+    /// The deadline that was told last.
+    told: Timestamp,
+    /// The deadline at the last look: that one, or put off.
+    deadline: Timestamp,
+    /// How long nobody could go, since an earlier deadline was told.
+    waited: Duration,
+    /// Whoever waited past the deadline is not cut before.
+    spared: Option<Timestamp>,
+}
+
+impl Line {
+    fn new(endpoint: &Arc<Endpoint>, service: ServiceId, plan: DrainPlan) -> Self {
+        Self {
+            endpoint: Arc::clone(endpoint),
+            service,
+            schedule: Schedule::new(plan),
+            waits: None,
+            is_late: false,
+            has_begun: false,
+            told: plan.deadline,
+            deadline: plan.deadline,
+            waited: Duration::ZERO,
+            spared: None,
+        }
+    }
+
+    fn follow(&mut self, plan: DrainPlan) {
+        self.schedule.follow(plan);
+        self.has_begun = false;
+        if plan.deadline < self.told {
+            (self.deadline, self.waited, self.spared) = (plan.deadline, Duration::ZERO, None);
+        }
+        self.told = plan.deadline;
+    }
+
+    /// Some endpoint is ready again, or for the first time.
+    fn resume(&mut self, since: Timestamp, of_service: u64, now: Timestamp) {
+        self.schedule.resume(since, of_service, now);
+        self.has_begun = false;
+        let waited = now.since(since);
+        self.waited += waited;
+        self.spared = Some(now.after(waited.min(LEFT_AFTER_WAIT)));
+    }
+
+    /// A deadline is put off by no more than the wait, and moves earlier only where it is told so.
+    fn check_deadline(&mut self) {
+        let deadline = self.schedule.plan().deadline;
+        let (told, before) = (self.told, self.deadline);
+        assert!(
+            deadline >= told.max(before),
+            "{told:?} was told and {before:?} followed, and now {deadline:?}"
+        );
+        assert!(deadline <= told.after(self.waited), "{told:?} was put off to {deadline:?}");
+        self.deadline = deadline;
+    }
 }
 
 /// When flows of a service were shed, by all workers.
@@ -93,21 +151,8 @@ impl World {
                 continue;
             };
             match hand.lines.get_mut(&endpoint.id()) {
-                Some(line) => {
-                    line.schedule.follow(plan);
-                    line.has_begun = false;
-                }
-                None => {
-                    let line = Line {
-                        endpoint: Arc::clone(endpoint),
-                        service,
-                        schedule: Schedule::new(plan),
-                        waits: None,
-                        is_late: false,
-                        has_begun: false,
-                    };
-                    hand.lines.insert(endpoint.id(), line);
-                }
+                Some(line) => line.follow(plan),
+                None => drop(hand.lines.insert(endpoint.id(), Line::new(endpoint, service, plan))),
             }
         }
     }
@@ -159,12 +204,15 @@ impl World {
         };
         let part = Arc::clone(part);
         if let Some(since) = line.waits.take() {
-            line.schedule.resume(since, of_service, now);
-            line.has_begun = false;
+            line.resume(since, of_service, now);
         }
+        line.check_deadline();
         let plan = *line.schedule.plan();
         let is_over = line.schedule.is_over(now);
+        assert_eq!(is_over, now >= plan.deadline, "at {now:?} by {plan:?}");
         if is_over && std::mem::replace(&mut line.is_late, true) {
+            let spared = line.spared;
+            assert!(spared.is_none_or(|until| now >= until), "cut at {now:?}, and had until {spared:?}");
             self.hands[worker].lines.remove(&id);
             self.cut(worker, id);
             return;

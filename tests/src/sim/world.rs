@@ -102,12 +102,17 @@ impl World {
 
     /// One thing happens, and everything is checked.
     pub(super) fn step(&mut self) {
-        match self.generator.rng.below(27) {
+        match self.generator.rng.below(28) {
             20 => self.ask_gate(),
             21..=22 => self.pass(),
             23..=24 => self.see_a_drain_through(),
             25 => (0..2 + self.generator.rng.below(4)).for_each(|_| self.step_elsewhere()),
             26 => (0..30).for_each(|_| self.open_flow()),
+            27 => {
+                let gone = self.ledger.gone();
+                let request = self.generator.operator_of_gone(&gone);
+                self.tell(request.into_iter().collect());
+            }
             0..=6 => {
                 let facts = self.generator.facts(&self.model, self.now);
                 self.tell(facts);
@@ -149,6 +154,7 @@ impl World {
         self.tell(vec![Event::ServicesConfigured(Vec::new())]);
         self.tick();
         self.seen.replanned_gone = self.ledger.replanned_gone;
+        self.seen.undone_gone = self.ledger.undone_gone;
         assert!(self.table.services().is_empty(), "nothing is configured and no flow is left");
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod follow;
 mod tls;
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::PathBuf,
@@ -147,18 +148,20 @@ impl Peers {
         self.tls.as_ref().map(Tls::acceptor)
     }
 
-    /// Where the other instances are at this moment.
-    pub(crate) async fn others(&self, control: &ControlHandle) -> Result<Vec<SocketAddr>, ControlError> {
+    /// Where the other instances are at this moment, each once: two pods on their node's network, one of which has
+    /// handed over to the other, answer at one address.
+    pub(crate) async fn others(&self, control: &ControlHandle) -> Result<BTreeSet<SocketAddr>, ControlError> {
         let port = self.own.port();
-        let all: Vec<SocketAddr> = match &self.members {
-            Members::Addresses(addresses) => addresses.clone(),
+        let mut all: BTreeSet<SocketAddr> = match &self.members {
+            Members::Addresses(addresses) => addresses.iter().copied().collect(),
             Members::Service(service) => {
                 let instances = control.instances(service.clone()).await?;
                 let address = |it: Instance| SocketAddr::new(it.address, it.port.unwrap_or(port));
                 instances.into_iter().map(address).collect()
             }
         };
-        Ok(all.into_iter().filter(|address| !self.is_own(*address)).collect())
+        all.retain(|address| !self.is_own(*address));
+        Ok(all)
     }
 
     /// Whether this instance answers there.

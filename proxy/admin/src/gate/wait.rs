@@ -1,6 +1,6 @@
 //! `GET /v1/gate`: blocks until no flow is pinned to a pod on any instance, or the time is over.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json,
@@ -193,7 +193,7 @@ impl Wait {
         // By now the slices of the instances' own Service are known, too.
         let members = match &context.state.peers {
             Some(peers) => peers.others(control).await?,
-            None => Vec::new(),
+            None => BTreeSet::new(),
         };
         let (sender, news) = mpsc::channel(64);
         let mut followers = JoinSet::new();

@@ -1,17 +1,37 @@
 use std::net::SocketAddr;
 
+use tidegate_core::Event;
+
 use super::*;
+use crate::rig::{Rig, slice};
 
 fn peers(own: &str) -> Peers {
+    peers_of(Members::Addresses(Vec::new()), own)
+}
+
+fn peers_of(members: Members, own: &str) -> Peers {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     io::Write::write_all(&mut file, b"a token of some length").unwrap();
-    let options = PeerOptions {
-        members: Members::Addresses(Vec::new()),
-        token_file: file.path().to_owned(),
-        tls: None,
-        own: own.parse().unwrap(),
-    };
+    let options =
+        PeerOptions { members, token_file: file.path().to_owned(), tls: None, own: own.parse().unwrap() };
     Peers::new(options).unwrap()
+}
+
+/// While instances are rolled out with a surge, two pods on a node's network have its address, and one of them answers.
+#[tokio::test(start_paused = true)]
+async fn an_address_is_asked_once_however_many_pods_have_it() {
+    let rig = Rig::start(false).await;
+    let mut own =
+        slice(&[("10.0.0.8", "tidegate-old"), ("10.0.0.8", "tidegate-new"), ("10.0.0.9", "tidegate-own")]);
+    own.name.name = "tidegate-abc12".into();
+    own.service = Some(ServiceName::new("default", "tidegate"));
+    rig.event(Event::SliceApplied(own)).await;
+    let of_service = Members::Service(ServiceName::new("default", "tidegate"));
+    let twice = ["10.0.0.8:9903", "10.0.0.9:9903", "10.0.0.8:9903"].map(|it| it.parse().unwrap());
+    for members in [of_service, Members::Addresses(twice.to_vec())] {
+        let others = peers_of(members, "10.0.0.9:9903").others(&rig.state.control).await.unwrap();
+        assert_eq!(Vec::from_iter(others), ["10.0.0.8:9903".parse().unwrap()]);
+    }
 }
 
 /// This instance is not asked by itself, whichever of its addresses the list has.

@@ -39,7 +39,7 @@ use alloc::{
 };
 
 use self::{
-    deadline::PodDeadlines,
+    deadline::{PodDeadlines, WantedPods},
     eligible::Place,
     gate::Gates,
     numbers::Numbers,
@@ -56,7 +56,7 @@ pub use self::{
 };
 use crate::{
     endpoint::{Endpoint, EndpointId, OperatorRequest},
-    event::{EndpointSelector, Event, PodRef},
+    event::{EndpointSelector, Event},
     name::{ServiceName, ServicePort, SliceName},
     output::Output,
     slice::Slice,
@@ -84,10 +84,7 @@ pub struct Table {
     operators: Operators,
     pod_deadlines: PodDeadlines,
     gates: Gates,
-    /// A service has asked for its pods' deadlines, now or earlier; until then nobody looks for such pods.
-    asks_for_pods: bool,
-    /// The pods that a source was last asked to follow.
-    wanted_pods: Arc<[PodRef]>,
+    wanted_pods: WantedPods,
     rebalances: Rebalances,
     numbers: Numbers,
     touched: BTreeMap<ServicePort, Touch>,
@@ -110,8 +107,7 @@ impl Table {
             operators: Operators::default(),
             pod_deadlines: PodDeadlines::default(),
             gates: Gates::default(),
-            asks_for_pods: false,
-            wanted_pods: Arc::new([]),
+            wanted_pods: WantedPods::default(),
             rebalances: Rebalances::default(),
             numbers: Numbers::default(),
             touched: BTreeMap::new(),

@@ -149,7 +149,9 @@ impl Drains {
             if draining.schedule.is_over(now) {
                 // Where looks came late, whoever is quiet still gets a FIN, within the cap; the next look cuts.
                 if std::mem::replace(&mut draining.is_late, true) {
-                    late.push(draining.endpoint.id());
+                    if draining.endpoint.admission().flows() > 0 {
+                        late.push(draining.endpoint.id());
+                    }
                     continue;
                 }
             } else {
@@ -157,7 +159,8 @@ impl Drains {
             }
             draining.shed(of_service, &service.paces().drain, &worker.flows, now);
         }
-        draining.retain(|draining| !late.contains(&draining.endpoint.id()));
+        // A last resort may get flows again, which have the same plan.
+        draining.retain(|draining| draining.is_last_resort() || !late.contains(&draining.endpoint.id()));
         drop(draining);
         for endpoint in late {
             worker.flows.each(Some(endpoint), |flow| flow.order(|orders| orders.close = Some(Party::Cut)));
@@ -185,6 +188,10 @@ fn is_going(flow: &Flow) -> bool {
 }
 
 impl Draining {
+    fn is_last_resort(&self) -> bool {
+        self.endpoint.admission().mode() == AdmissionMode::LastResort
+    }
+
     /// It has flows, or may get some as a last resort. Where it is open, the end of the plan is on its way.
     fn needs_a_plan(&self) -> bool {
         let admission = self.endpoint.admission();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use tidegate_core::{
-    DrainDeadline, DrainPlan, Endpoint, PodRef,
+    AdmissionMode, DrainDeadline, DrainPlan, Endpoint, PodRef,
     table::{EndpointView, ServiceView},
 };
 
@@ -16,7 +16,8 @@ impl World {
     /// Workers are told of a plan: a deadline only ever moves earlier while its drain lasts.
     pub(super) fn planned(&mut self, endpoint: &Arc<Endpoint>, plan: Option<DrainPlan>) {
         let before = self.plans.remove(&endpoint.id());
-        assert_ne!(before, plan, "what workers know is not said again");
+        let may_be_forgotten = endpoint.admission().mode() == AdmissionMode::LastResort;
+        assert!(before != plan || may_be_forgotten, "what workers know is not said again");
         let Some(plan) = plan else { return };
         if let Some(before) = before.filter(|before| before.began == plan.began) {
             assert!(plan.deadline <= before.deadline, "{before:?} became {plan:?}");

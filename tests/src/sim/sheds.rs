@@ -162,6 +162,11 @@ impl World {
         for worker in 0..self.hands.len() {
             self.hands[worker].lines.retain(|_, line| needs_a_plan(&line.endpoint));
         }
+        for flow in &self.flows {
+            let id = flow.endpoint.id();
+            let is_known = self.hands[flow.worker].lines.contains_key(&id);
+            assert_eq!(is_known, self.plans.contains_key(&id), "worker {} of {:?}", flow.worker, flow.endpoint);
+        }
         for worker in 0..self.hands.len() {
             let wanted = |line: &Line| (line.schedule.plan().deadline, line.endpoint.admission().flows());
             let mut lines: Vec<_> =
@@ -213,7 +218,9 @@ impl World {
         if is_over && std::mem::replace(&mut line.is_late, true) {
             let spared = line.spared;
             assert!(spared.is_none_or(|until| now >= until), "cut at {now:?}, and had until {spared:?}");
-            self.hands[worker].lines.remove(&id);
+            if line.endpoint.admission().mode() != AdmissionMode::LastResort {
+                self.hands[worker].lines.remove(&id);
+            }
             self.cut(worker, id);
             return;
         }

@@ -17,7 +17,6 @@ use crate::{
     event::{FixedEndpoint, ServiceConfig},
     name::{PortName, ServiceName, ServicePort},
     output::{Notice, Output},
-    settings::DrainDeadline,
     snapshot::ServiceId,
 };
 
@@ -46,7 +45,6 @@ impl Table {
     }
 
     fn configure_one(&mut self, port: &ServicePort, config: ServiceConfig) {
-        self.asks_for_pods |= config.settings.drain.deadline == DrainDeadline::Pod;
         let Some(service) = self.services.get_mut(port) else {
             let next = ServiceId(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
             let slot = *self.slots.entry(port.clone()).or_insert(next);

@@ -14,12 +14,13 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
-use core::time::Duration;
+use core::{mem, time::Duration};
 
 use super::{Table, entry::Entry, service::Service};
 use crate::{
     endpoint::OperatorRequest,
     event::PodRef,
+    name::ServicePort,
     output::Output,
     settings::{DrainDeadline, DrainSettings},
     shed::DrainPlan,
@@ -35,9 +36,35 @@ const HASTE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct PodDeadlines(BTreeMap<Arc<str>, Timestamp>);
 
+/// The pods whose deadlines matter.
+#[derive(Debug, Default)]
+pub(super) struct WantedPods {
+    /// Those of drains, for each service that has any.
+    draining: BTreeMap<ServicePort, BTreeSet<PodRef>>,
+    /// What the source was told last.
+    told: Arc<[PodRef]>,
+}
+
 impl PodDeadlines {
     pub(super) fn of(&self, entry: &Entry) -> Option<Timestamp> {
         self.0.get(entry.endpoint.identity().pod_uid.as_ref()?).copied()
+    }
+}
+
+impl WantedPods {
+    /// Looks at a service again.
+    pub(super) fn look(&mut self, port: &ServicePort, service: &Service) {
+        let pods: BTreeSet<PodRef> = service.pods_wanted().collect();
+        if pods.is_empty() {
+            self.draining.remove(port);
+        } else {
+            self.draining.insert(port.clone(), pods);
+        }
+    }
+
+    /// Forgets services that are no more.
+    pub(super) fn forget(&mut self, services: &BTreeMap<ServicePort, Service>) {
+        self.draining.retain(|port, _| services.contains_key(port));
     }
 }
 
@@ -75,7 +102,8 @@ impl Entry {
                 max_per_second,
             })
         });
-        if plan.as_ref() == self.planned.as_deref() {
+        let is_known = !mem::take(&mut self.is_plan_forgotten) || plan.is_none();
+        if is_known && plan.as_ref() == self.planned.as_deref() {
             return None;
         }
         self.planned = plan.map(Box::new);
@@ -134,14 +162,12 @@ impl Table {
 
     /// Says which pods' deadlines matter, where those are others than before.
     pub(super) fn want_pods(&mut self) {
-        if !self.asks_for_pods {
-            return;
-        }
-        let draining = self.services.values().flat_map(Service::pods_wanted);
+        let WantedPods { draining, told } = &mut self.wanted_pods;
+        let draining = draining.values().flatten().cloned();
         let wanted: BTreeSet<PodRef> = draining.chain(self.gates.pods_wanted(&self.services)).collect();
-        if !wanted.iter().eq(self.wanted_pods.iter()) {
-            self.wanted_pods = wanted.into_iter().collect::<Vec<_>>().into();
-            self.outputs.push_back(Output::PodsWanted(Arc::clone(&self.wanted_pods)));
+        if !wanted.iter().eq(told.iter()) {
+            *told = wanted.into_iter().collect::<Vec<_>>().into();
+            self.outputs.push_back(Output::PodsWanted(Arc::clone(told)));
         }
     }
 }

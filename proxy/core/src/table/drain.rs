@@ -260,10 +260,12 @@ impl Table {
     /// Looks at every endpoint's count, so that a lost [`EndpointEmptied`](crate::Event::EndpointEmptied) costs at
     /// most the time between two calls. What follows comes out of [`Table::poll_output`].
     pub fn handle_tick(&mut self, now: Timestamp) {
-        for service in self.services.values_mut() {
+        for (port, service) in &mut self.services {
             self.outputs.extend(service.check_all(now).into_iter().map(Output::Notice));
+            self.wanted_pods.look(port, service);
         }
         self.services.retain(|_, service| !service.is_over());
+        self.wanted_pods.forget(&self.services);
         self.numbers.forget_dropped();
         self.want_pods();
         self.rebalance(now);

@@ -85,6 +85,8 @@ pub(super) struct Entry {
     pub(super) drain: Option<Box<Drain>>,
     /// What the workers were told to do about the drain.
     pub(super) planned: Option<Box<DrainPlan>>,
+    /// Some of them may not know that any more.
+    pub(super) is_plan_forgotten: bool,
     pub(super) since: Timestamp,
     /// What was reported when it went, so that coming back can undo it.
     pub(super) reported_gone: bool,
@@ -158,6 +160,7 @@ impl Entry {
             leaves: false,
             drain: None,
             planned: None,
+            is_plan_forgotten: false,
             since: now,
             reported_gone: false,
             at_close: None,

@@ -52,7 +52,7 @@ impl Table {
             // It was there when the drain began, in the other process, and the drain is not over.
             drain.count_in();
             // Workers forget the plan of an endpoint without flows.
-            entry.planned = None;
+            entry.is_plan_forgotten = true;
             self.touched.entry(port.clone()).or_default().choice = true;
         }
         permit
@@ -95,7 +95,7 @@ impl Table {
                 _ => so_far.ends.of(end),
             }),
         }));
-        entry.planned = None;
+        entry.is_plan_forgotten = true;
         self.touched.entry(port.clone()).or_default().choice = true;
     }
 }

@@ -110,6 +110,7 @@ impl Table {
                 self.outputs.extend(entry.plan_drain(drain, operator, pods, *slot, now));
             }
             service.add_deadlines(&mut notices);
+            self.wanted_pods.look(port, service);
         }
         if service.is_given_up() {
             service.present.retain(|_, entry| !entry.is_empty());
@@ -146,6 +147,8 @@ impl Entry {
         if (close && to < from) || (!close && to > from) {
             // Read first: who leaves from the close on is tallied, and was counted by it.
             let (from, tallied) = (admission.mode(), self.endpoint.tally().read());
+            // As a last resort it may get flows: where it was closed and had none, workers have forgotten its plan.
+            self.is_plan_forgotten |= (from, self.mode) == (AdmissionMode::Closed, AdmissionMode::LastResort);
             let flows = admission.set_mode(self.mode);
             if from == AdmissionMode::Open {
                 self.at_close = Some(Box::new(AtClose { flows, tallied }));

@@ -320,3 +320,37 @@ fn a_deadline_of_no_time_at_all_leaves_a_second() {
     ask(&mut world, AdminState::Drain, Some(seconds(0)));
     assert_eq!(deadlines(&mut world), [Some(world.now.after(seconds(1)))]);
 }
+
+/// A service that was given up asks for no pods once its last flow has ended.
+#[test]
+fn a_service_that_is_no_more_wants_no_pods() {
+    let mut world = world(DrainDeadline::Pod);
+    let flows: Vec<_> = (0..8).map(|_| world.admit().unwrap()).collect();
+    world.apply(says(LEAVING));
+    assert_eq!(wanted(&mut world), [["default/p1 p1"]]);
+    world.tell(Event::ServicesConfigured(Vec::new()));
+    assert!(wanted(&mut world).is_empty(), "its flows go on");
+    let ids: Vec<_> = flows.iter().map(|flow| flow.endpoint().id()).collect();
+    drop(flows);
+    ids.into_iter().for_each(|id| world.tell(Event::EndpointEmptied(id)));
+    world.table.handle_tick(world.now);
+    world.poll();
+    assert_eq!(wanted(&mut world), [Vec::<String>::new()]);
+}
+
+/// Workers forget the plan of an endpoint that is closed and has no flows. As a last resort it may get some, and they are
+/// told again.
+#[test]
+fn a_plan_is_told_again_with_a_last_resort() {
+    let drain = DrainSettings { deadline: DrainDeadline::After(seconds(60)), ..DrainSettings::default() };
+    let when_none_ready = crate::WhenNoneReady::ServingTerminating;
+    let settings = ServiceSettings { drain, when_none_ready, ..ServiceSettings::default() };
+    let mut world = World::with(settings, vec![says(READY)]);
+    world.apply(says(crate::Conditions { serving: false, ..LEAVING }));
+    let deadline = world.now.after(seconds(60));
+    assert_eq!(deadlines(&mut world), [Some(deadline)]);
+    world.apply(says(LEAVING));
+    assert_eq!(deadlines(&mut world), [Some(deadline)]);
+    world.apply(slice("b", Vec::new()));
+    assert!(plans(&mut world).is_empty(), "said once");
+}

@@ -287,3 +287,20 @@ fn a_plan_that_is_undone_ends_no_flow() {
         assert_eq!((rig.ended(Party::Shed), rig.ended(Party::Cut)), (0, 0));
     }
 }
+
+/// A last resort keeps its plan after the cut, for whoever comes later.
+#[test]
+fn who_comes_to_a_last_resort_after_the_cut_is_cut_too() {
+    let mut rig = Rig::new();
+    let (mut second, _endpoint) = rig.connect();
+    let elsewhere = rig.freeze(0);
+    let (mut first, _endpoint) = rig.connect();
+    rig.pinned.admission().set_mode(AdmissionMode::LastResort);
+    let (began, deadline) = (rig.now().before(millis(2_000)), rig.now().before(millis(1_000)));
+    rig.plan(Some(DrainPlan { began, deadline, window: None, quiet: PATIENCE, max_per_second: 10 }));
+    assert_eq!(next(&mut first), Next::Reset);
+    elsewhere.into_iter().for_each(|flow| rig.adopt(0, flow));
+    assert_eq!(next(&mut second), Next::Reset);
+    rig.await_no_flows();
+    assert_eq!(rig.ended(Party::Cut), 2);
+}

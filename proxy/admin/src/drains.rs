@@ -94,7 +94,7 @@ fn answer(answer: &ProgressAnswer, clock: Clock) -> api::Drains {
 }
 
 fn row(progress: &Progress, now: Timestamp, clock: Clock) -> Option<api::DrainProgress> {
-    let Progress { service, view, survey, waits, sheds_from, ends, will_be_cut } = progress;
+    let Progress { service, view, survey, waits, put_off, sheds_from, ends, will_be_cut } = progress;
     let drain = view.drain.as_ref()?;
     let words = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
     let time = |at: Timestamp| clock.rfc3339(at);
@@ -111,6 +111,7 @@ fn row(progress: &Progress, now: Timestamp, clock: Clock) -> Option<api::DrainPr
         deadline_seconds: drain.deadline.map(|at| seconds_until(at, now)),
         sheds_from: sheds_from.map(time),
         waits: *waits,
+        put_off: *put_off,
         flows_at_start: drain.flows_at_start,
         flows_left: view.endpoint.admission().flows(),
         idle_share: survey.as_ref().and_then(idle_share),

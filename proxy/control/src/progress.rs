@@ -46,6 +46,8 @@ pub struct Progress {
     pub survey: Option<Survey>,
     /// No endpoint is ready: sheds and the deadline's cut wait.
     pub waits: bool,
+    /// The deadline is over and was put off, because no endpoint was ready for a while: who is left is shed from then on.
+    pub put_off: bool,
     /// When shedding begins; `None` without a deadline.
     pub sheds_from: Option<Timestamp>,
     /// When the last flow will have ended, at the earliest and at the latest; `None` where nothing is known.
@@ -268,6 +270,7 @@ impl Controller {
         let left = view.endpoint.admission().flows();
         let waits = drain.deadline.is_some() && (service.eligible == 0 || service.last_resort);
         let plan = drain.deadline.map(|deadline| plan(drain.since, deadline, &service.settings));
+        let put_off = !waits && left > 0 && drain.deadline.is_some_and(|deadline| deadline <= now);
         let began = Point { at: drain.since, ended: 0, left: drain.flows_at_start };
         let point = Point { at: now, ended: drain.ends.total(), left };
         let facts = Facts {
@@ -275,8 +278,9 @@ impl Controller {
             left,
             of_service,
             survey,
-            // Whoever waits for a ready endpoint is not ended by the deadline.
-            plan: plan.filter(|_| !waits),
+            // Whoever waits for a ready endpoint is not ended by the deadline, nor who did until a moment ago: each worker puts
+            // it off for its own flows.
+            plan: plan.filter(|_| !waits && !put_off),
             rest: self.paces.rest(view.endpoint.id(), began, point),
         };
         Some(Progress {
@@ -284,6 +288,7 @@ impl Controller {
             view: view.clone(),
             survey,
             waits,
+            put_off,
             sheds_from: plan.map(|plan| plan.begins(of_service)),
             ends: facts.ends(),
             will_be_cut: facts.will_be_cut(),

@@ -196,6 +196,9 @@ pub(crate) fn outlook(drain: &api::DrainProgress) -> String {
     if drain.waits {
         words.push("waits for a ready endpoint".to_owned());
     }
+    if drain.put_off {
+        words.push("deadline put off, as no endpoint was ready".to_owned());
+    }
     words.join(", ")
 }
 

@@ -165,7 +165,13 @@ impl World {
         for flow in &self.flows {
             let id = flow.endpoint.id();
             let is_known = self.hands[flow.worker].lines.contains_key(&id);
-            assert_eq!(is_known, self.plans.contains_key(&id), "worker {} of {:?}", flow.worker, flow.endpoint);
+            assert_eq!(
+                is_known,
+                self.plans.contains_key(&id),
+                "worker {} of {:?}",
+                flow.worker,
+                flow.endpoint
+            );
         }
         for worker in 0..self.hands.len() {
             let wanted = |line: &Line| (line.schedule.plan().deadline, line.endpoint.admission().flows());

@@ -45,6 +45,9 @@ pub struct DrainProgress {
     pub sheds_from: Option<String>,
     /// No endpoint of the service is ready: sheds and the deadline's cut wait until one is.
     pub waits: bool,
+    /// The deadline is over and was put off, because no endpoint was ready for a while: flows have time to be shed.
+    #[serde(default)]
+    pub put_off: bool,
     /// Flows when it began.
     pub flows_at_start: u64,
     /// Flows that are left.
@@ -67,7 +70,7 @@ pub struct DrainProgress {
     /// where nothing is known.
     pub ends: Option<EndsBetween>,
     /// Flows that the deadline will cut as things stand: those that are busy at this moment, and those for whom
-    /// `drain.maxPerSecond` leaves no time; null without a deadline, and while it waits.
+    /// `drain.maxPerSecond` leaves no time; null without a deadline, while it waits, and where it was put off.
     pub will_be_cut: Option<u64>,
 }
 

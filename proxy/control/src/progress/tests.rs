@@ -160,3 +160,40 @@ async fn silent_workers_are_named() {
     assert_eq!(answer.silent, [0]);
     assert_eq!(answer.drains[0].survey, None);
 }
+
+/// Flows that are left after the deadline are those for whom it was put off: nobody says that they are about to be cut.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_was_put_off_is_told_so() {
+    let mut service = sliced("web");
+    service.settings.drain.deadline = tidegate_core::DrainDeadline::After(Duration::from_secs(2));
+    let desired = crate::Desired {
+        services: vec![service],
+        listeners: vec![listener("web", "web")],
+        ..crate::Desired::default()
+    };
+    let rig = Rig::start(desired, &[Manner::Willing], None);
+    rig.event(Event::SlicesListed(vec![slice("web", &[("10.0.0.1", "a")])])).await;
+    rig.settled().await;
+    let services = rig.handle.services().await.unwrap().services;
+    let _flow = Permit::enter(&services[0].endpoints[0].endpoint, Tier::Ready).unwrap();
+    let says = |ready: bool| {
+        let mut all = slice("web", &[("10.0.0.1", "a"), ("10.0.0.2", "b")]);
+        all.endpoints[0].conditions = Conditions::from_api(Some(false), Some(true), Some(true));
+        all.endpoints[1].conditions.ready = ready;
+        Event::SliceApplied(all)
+    };
+    let told = async || {
+        let drain = rig.handle.progress().await.unwrap().drains.remove(0);
+        (drain.waits, drain.put_off, drain.ends.is_some(), drain.will_be_cut.is_some())
+    };
+    rig.event(says(true)).await;
+    rig.settled().await;
+    assert_eq!(told().await, (false, false, true, true));
+    rig.event(says(false)).await;
+    rig.settled().await;
+    tokio::time::advance(Duration::from_secs(3)).await;
+    assert_eq!(told().await, (true, false, false, false));
+    rig.event(says(true)).await;
+    rig.settled().await;
+    assert_eq!(told().await, (false, true, false, false));
+}

@@ -14,6 +14,7 @@ pub(super) fn drain() -> api::DrainProgress {
         deadline_seconds: Some(30.0),
         sheds_from: None,
         waits: false,
+        put_off: false,
         flows_at_start: 20,
         flows_left: 12,
         idle_share: Some(0.83),
@@ -46,6 +47,7 @@ fn a_drain_in_one_line() {
     let late = api::DrainProgress {
         deadline_seconds: Some(-4.0),
         waits: true,
+        put_off: false,
         idle_share: None,
         ends: None,
         will_be_cut: None,

@@ -233,7 +233,7 @@ impl Controller {
             self.course.deadline(),
             self.questions.deadline(),
             self.workers.deadline(now),
-            self.gates.deadline(),
+            self.gates.deadline(now),
             self.holds_listeners().then_some(self.sync_deadline).filter(|deadline| *deadline > now),
         ];
         let deadline = deadlines.into_iter().flatten().min();

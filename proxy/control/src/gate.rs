@@ -73,9 +73,9 @@ pub(crate) struct Gates {
 }
 
 impl Gates {
-    /// When pods are to be looked for.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.has_new.then(|| self.looked.map_or_else(Instant::now, |looked| looked + LOOK_EVERY))
+    /// When pods are to be looked for; now where that is due.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.has_new.then(|| self.looked.map_or(now, |looked| now.max(looked + LOOK_EVERY)))
     }
 }
 
@@ -141,7 +141,7 @@ impl Controller {
 
     /// Looks for the pods that were named since the last time, unless that was a moment ago.
     pub(crate) fn find_gated(&mut self, now: Instant) {
-        if self.gates.deadline().is_some_and(|deadline| deadline <= now) {
+        if self.gates.deadline(now) == Some(now) {
             self.table.find_gated();
             self.carry_out_all();
             (self.gates.has_new, self.gates.looked, self.gates.is_stale) = (false, Some(now), true);

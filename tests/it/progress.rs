@@ -95,15 +95,29 @@ fn follow(proxy: &Proxy) -> impl FnMut() -> api::Drains {
     }
 }
 
-/// `endpoints` shows in a few words what is to be expected.
+/// `endpoints` shows how a drain comes along below its endpoint, in lines that fit a terminal.
 #[test]
-fn endpoints_show_the_outlook() {
+fn endpoints_show_how_drains_come_along() {
     let (endpoints, proxy, _flows) = draining(&json!({"deadline": "10m"}), 2);
     let output = proxy.command(&["endpoints", "default/web"]);
     let text = String::from_utf8(output.stdout).unwrap();
-    let line = text.lines().find(|line| line.contains(&endpoints[0].address().to_string())).unwrap();
-    for words in ["2 of 2 flows left", "% idle", "ends in", "says terminating"] {
-        assert!(line.contains(words), "{words}: {line}");
+    let mut lines = text.lines().skip_while(|line| !line.contains(&endpoints[0].address().to_string()));
+    lines.next().expect("its own line");
+    let below: Vec<_> = lines.take_while(|line| line.starts_with("  ")).collect();
+    assert!(below.iter().all(|line| line.chars().count() < 80), "{text}");
+    let below: Vec<_> = below.iter().map(|line| line.trim()).collect();
+    let below = below.join(" ");
+    for words in [
+        "2 of 2 flows left",
+        "drains for",
+        "deadline in 10m",
+        "% idle",
+        "B/s",
+        "oldest",
+        "ends in",
+        "/web-1 says terminating",
+    ] {
+        assert!(below.contains(words), "{words}: {text}");
     }
     let output = proxy.command(&["endpoints", "default/other"]);
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1, "the heading alone");

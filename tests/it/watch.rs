@@ -62,10 +62,13 @@ fn a_watcher_sees_a_drain_begin_go_on_and_end() {
         .with(endpoints[1].in_slice().ready());
     proxy.write_slice(&slice);
     let line = watcher.line("3 of 3 flows left");
-    assert!(line.contains(&endpoints[0].address().to_string()) && line.contains("web-a"), "{line}");
+    for words in [&*endpoints[0].address().to_string(), "web-a", "drains for", "/web-1 says terminating"] {
+        assert!(line.contains(words), "{words}: {line}");
+    }
     flows.pop();
     let began = Instant::now();
-    watcher.line("2 of 3 flows left");
+    let line = watcher.line("2 of 3 flows left");
+    assert!(!line.contains("says terminating"), "why it drains is told once: {line}");
     assert!(began.elapsed() < Duration::from_secs(6), "a change is told at once: {:?}", began.elapsed());
     drop(flows);
     let line = watcher.line("drained after");

@@ -105,6 +105,7 @@ fn row(progress: &Progress, now: Timestamp, clock: Clock) -> Option<api::DrainPr
         pod: words(&view.pod),
         node: words(&view.node),
         since: time(drain.since),
+        since_seconds: -seconds_until(drain.since, now),
         why: drain.causes.to_string(),
         causes: causes(&drain.causes),
         deadline: drain.deadline.map(time),

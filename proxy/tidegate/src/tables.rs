@@ -1,8 +1,14 @@
 //! Answers of the admin API as tables for people.
 
+mod grid;
+pub(crate) mod progress;
+
 use std::fmt::Write as _;
 
 use tidegate_admin::api;
+
+pub(crate) use grid::wrap;
+use grid::{Row, noted, table};
 
 /// The process, its listeners and its services.
 pub(crate) fn status(status: &api::Status) -> String {
@@ -112,31 +118,16 @@ pub(crate) fn status(status: &api::Status) -> String {
     text
 }
 
-/// The endpoints.
+/// The endpoints; those that drain with how that comes along.
 pub(crate) fn endpoints(answer: &api::Endpoints, drains: Option<&api::Drains>) -> String {
     let rows = answer.endpoints.iter().map(|endpoint| {
+        let progress = drains.and_then(|all| all.drains.iter().find(|drain| drain.id == endpoint.id));
         let drain = endpoint.drain.as_ref().map_or_else(String::new, |drain| {
-            let left = match &drain.drained {
-                Some(_) => "drained".to_owned(),
-                None => match &drain.deadline {
-                    Some(deadline) => format!(
-                        "{} of {} flows left until {deadline}",
-                        drain.flows_left, drain.flows_at_start
-                    ),
-                    None => format!("{} of {} flows left", drain.flows_left, drain.flows_at_start),
-                },
-            };
-            let progress = drains.and_then(|all| all.drains.iter().find(|drain| drain.id == endpoint.id));
-            let left = match progress.map(outlook) {
-                Some(outlook) if !outlook.is_empty() => format!("{left}, {outlook}"),
-                _ => left,
-            };
-            match &endpoint.admin_state.reason {
-                Some(reason) if !reason.is_empty() => format!("{left}; {}: {reason}", drain.why),
-                _ => format!("{left}; {}", drain.why),
-            }
+            let reason = endpoint.admin_state.reason.as_deref().filter(|reason| !reason.is_empty());
+            let why = reason.map_or_else(|| drain.why.clone(), |reason| format!("{}: {reason}", drain.why));
+            format!("{}; {why}", of_drain(drain, progress))
         });
-        vec![
+        let cells = vec![
             endpoint.service.clone(),
             endpoint.endpoint.clone(),
             endpoint.pod.clone().unwrap_or_default(),
@@ -144,10 +135,23 @@ pub(crate) fn endpoints(answer: &api::Endpoints, drains: Option<&api::Drains>) -
             if endpoint.eligible { "yes" } else { "no" }.to_owned(),
             endpoint.admin_state.state.clone(),
             endpoint.flows.to_string(),
-            drain,
-        ]
+        ];
+        Row { cells, below: drain, ..Row::default() }
     });
-    table(&["SERVICE", "ENDPOINT", "POD", "CONDITIONS", "NEW FLOWS", "ADMIN", "FLOWS", "DRAIN"], rows)
+    noted(&["SERVICE", "ENDPOINT", "POD", "CONDITIONS", "NEW FLOWS", "ADMIN", "FLOWS"], rows)
+}
+
+/// A drain in words: how it comes along where that is known, and else what the endpoint itself says.
+fn of_drain(drain: &api::Drain, progress: Option<&api::DrainProgress>) -> String {
+    match (&drain.drained, progress) {
+        (Some(drained), _) => format!("drained at {drained}"),
+        (None, Some(progress)) => progress::words(progress),
+        (None, None) => {
+            let until = drain.deadline.as_ref().map_or_else(String::new, |at| format!(" until {at}"));
+            let (left, start) = (drain.flows_left, drain.flows_at_start);
+            format!("{left} of {start} flows left{until}, drains since {}", drain.since)
+        }
+    }
 }
 
 /// Where what is known of the endpoints comes from.
@@ -179,33 +183,6 @@ fn conditions(endpoint: &api::Endpoint) -> String {
     ];
     let words: Vec<_> = words.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
     if words.is_empty() { "not ready".to_owned() } else { words.join(",") }
-}
-
-/// What is to be expected of a drain, in a few words; empty where nothing is known.
-pub(crate) fn outlook(drain: &api::DrainProgress) -> String {
-    let mut words = Vec::new();
-    if let Some(share) = drain.idle_share {
-        words.push(format!("{:.0}% idle", share * 100.0));
-    }
-    if let Some(ends) = &drain.ends {
-        words.push(format!("ends in {}", range(ends.earliest_seconds, ends.latest_seconds)));
-    }
-    if let Some(cut) = drain.will_be_cut.filter(|cut| *cut > 0) {
-        words.push(format!("{cut} to be cut"));
-    }
-    if drain.waits {
-        words.push("waits for a ready endpoint".to_owned());
-    }
-    if drain.put_off {
-        words.push("deadline put off, as no endpoint was ready".to_owned());
-    }
-    words.join(", ")
-}
-
-/// Two time spans as one.
-fn range(least: f64, most: f64) -> String {
-    let (least, most) = (seconds(least.max(0.0)), seconds(most.max(0.0)));
-    if least == most { least } else { format!("{least} to {most}") }
 }
 
 /// Live flows.
@@ -330,25 +307,6 @@ pub(crate) fn audit(audit: &api::Audit) -> String {
         ],
         rows,
     )
-}
-
-/// Columns as wide as their widest cell, two spaces between, nothing after the last.
-fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let header = header.iter().map(|cell| (*cell).to_owned()).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<_> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 /// A time span for people.

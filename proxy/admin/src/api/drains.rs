@@ -33,6 +33,9 @@ pub struct DrainProgress {
     pub node: Option<String>,
     /// Since when.
     pub since: String,
+    /// How long that was before `at`.
+    #[serde(default)]
+    pub since_seconds: f64,
     /// Why, in words.
     pub why: String,
     /// Why, for programs; not empty.

@@ -1,9 +1,49 @@
 use super::*;
 
+/// An endpoint that drains, as `/v1/endpoints` has it.
+fn draining(drain: &serde_json::Value) -> api::Endpoints {
+    let json = serde_json::json!({"generation": 3, "endpoints": [
+        {"service": "default/web:http", "endpoint": "10.0.0.2:80", "id": 3,
+         "conditions": {"ready": false, "serving": true, "terminating": true}, "eligible": false,
+         "admin_state": {"state": "drain", "by": "ada", "reason": "disk"}, "drain": drain, "flows": 12, "weight": 1,
+         "pod": "default/web-1", "node": null, "zone": null, "slice": null, "since": "2027-01-15T08:00:00.000Z"},
+    ]});
+    serde_json::from_value(json).expect("endpoints")
+}
+
+/// All that is known of a drain stands below its endpoint, in lines that fit; less where drains could not be asked for.
 #[test]
-fn columns_are_as_wide_as_their_widest_cell_and_lines_end_without_spaces() {
-    let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["longer".to_owned(), String::new()]];
-    assert_eq!(table(&["X", "Y"], rows.into_iter()), "X       Y\na       b\nlonger\n");
+fn a_draining_endpoint_has_lines_of_its_own() {
+    let drain = serde_json::json!({"since": "2027-01-15T08:00:00.000Z", "why": "operator ada", "flows_at_start": 20,
+        "flows_left": 12, "deadline": "2027-01-15T08:01:00.000Z", "drained": null});
+    let mut answer = draining(&drain);
+    let drains = api::Drains {
+        at: String::new(),
+        drains: vec![progress::tests::drain()],
+        over: Vec::new(),
+        silent_workers: Vec::new(),
+    };
+    let below = |answer: &api::Endpoints, drains| {
+        let text = endpoints(answer, drains);
+        text.lines().skip(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        below(&answer, Some(&drains)),
+        [
+            "  12 of 20 flows left, 3 shed, drains for 30s, deadline in 30s, 83% idle, 1.2",
+            "  MB/s, oldest 5m, ends in 12s to 30s, 2 to be cut; operator ada: disk",
+        ]
+    );
+    assert_eq!(
+        below(&answer, None).join(" "),
+        "  12 of 20 flows left until 2027-01-15T08:01:00.000Z, drains since   2027-01-15T08:00:00.000Z; operator ada: disk"
+    );
+    if let Some(drain) = &mut answer.endpoints[0].drain {
+        drain.drained = Some("2027-01-15T08:00:40.000Z".to_owned());
+    }
+    assert_eq!(below(&answer, Some(&drains)), ["  drained at 2027-01-15T08:00:40.000Z; operator ada: disk"]);
+    answer.endpoints[0].drain = None;
+    assert!(below(&answer, Some(&drains)).is_empty());
 }
 
 /// Each fact with where it came from; a fixed endpoint came from no slice, and what a slice leaves out is no fact.

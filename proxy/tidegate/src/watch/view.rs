@@ -11,7 +11,14 @@ use std::{
 use tidegate_admin::{All, InstanceAnswer, api};
 
 use self::screen::Screen;
-use crate::{cli::Output, instances, tables};
+use crate::{
+    cli::Output,
+    instances,
+    tables::{
+        self,
+        progress::{counts, more},
+    },
+};
 
 /// How often a line is written of a drain in which nothing changes.
 const LINE: Duration = Duration::from_secs(10);
@@ -24,7 +31,7 @@ pub(super) struct View {
     /// It is said that no drain is on, which may be so for long.
     tells_of_none: bool,
     /// What was written last of each drain, and when.
-    written: BTreeMap<Key, (String, Instant)>,
+    written: BTreeMap<Key, Written>,
     /// Drains that are over and were told, each with its beginning.
     told: BTreeSet<(Key, String)>,
     /// Instances that cannot be asked, and why.
@@ -34,6 +41,13 @@ pub(super) struct View {
 
 /// A drain: on which instance, and its endpoint's number there.
 type Key = (String, u64);
+
+/// What was written of a drain: why it is on, what was left, and when that was.
+struct Written {
+    why: String,
+    counts: String,
+    at: Instant,
+}
 
 /// A drain that is on, where it is, and when it was seen so.
 struct Seen<'a> {
@@ -107,14 +121,13 @@ impl View {
     fn write(&mut self, seen: &[Seen<'_>]) {
         let mut lines = Vec::new();
         for it in seen {
-            let state = counts(it.drain);
-            let is_due = self
-                .written
-                .get(&it.key())
-                .is_none_or(|(written, at)| *written != state || at.elapsed() >= LINE);
-            if is_due {
-                lines.push(format!("{}  {}: {}{}", clock(it.at), name(it), state, more(it.drain)));
-                self.written.insert(it.key(), (state, Instant::now()));
+            let (why, counts) = (it.drain.why.clone(), counts(it.drain));
+            let before = self.written.get(&it.key());
+            let is_news = before.is_none_or(|before| before.why != why);
+            if before.is_none_or(|before| is_news || before.counts != counts || before.at.elapsed() >= LINE) {
+                let because = if is_news { format!("; {why}") } else { String::new() };
+                lines.push(format!("{}  {}: {counts}{}{because}", clock(it.at), name(it), more(it.drain)));
+                self.written.insert(it.key(), Written { why, counts, at: Instant::now() });
             }
         }
         self.written.retain(|key, _| seen.iter().any(|it| it.key() == *key));
@@ -165,39 +178,6 @@ fn name(it: &Seen<'_>) -> String {
     }
 }
 
-/// What changes only when something happens.
-fn counts(drain: &api::DrainProgress) -> String {
-    let mut words = format!("{} of {} flows left", drain.flows_left, drain.flows_at_start);
-    for (count, word) in [(drain.shed, "shed"), (drain.cut, "cut"), (drain.broken, "broken")] {
-        if count > 0 {
-            words += &format!(", {count} {word}");
-        }
-    }
-    words
-}
-
-/// What changes with time.
-fn more(drain: &api::DrainProgress) -> String {
-    let mut words = String::new();
-    if let Some(rate) = drain.bytes_per_second {
-        words += &format!(", {}", per_second(rate));
-    }
-    if let Some(age) = drain.oldest_flow_seconds {
-        words += &format!(", oldest {}", tables::seconds(age));
-    }
-    if let Some(left) = drain.deadline_seconds {
-        words += &match left >= 0.0 {
-            true => format!(", deadline in {}", tables::seconds(left)),
-            false => format!(", deadline over for {}", tables::seconds(-left)),
-        };
-    }
-    let outlook = tables::outlook(drain);
-    if !outlook.is_empty() {
-        words += &format!(", {outlook}");
-    }
-    words
-}
-
 fn over(instance: &str, record: &api::AuditRecord) -> String {
     let end = if record.undone { "undone" } else { "drained" };
     let mut words = format!(
@@ -228,15 +208,6 @@ fn over(instance: &str, record: &api::AuditRecord) -> String {
 /// The time of day of an RFC 3339 text.
 fn clock(at: &str) -> &str {
     at.get(11..19).unwrap_or(at)
-}
-
-fn per_second(bytes: u64) -> String {
-    match bytes as f64 {
-        b if b < 1e3 => format!("{bytes} B/s"),
-        b if b < 1e6 => format!("{:.1} kB/s", b / 1e3),
-        b if b < 1e9 => format!("{:.1} MB/s", b / 1e6),
-        b => format!("{:.1} GB/s", b / 1e9),
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,11 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Key, Seen, clock, counts, more, name};
+use super::{Key, Seen, clock, name};
+use crate::tables::{
+    progress::{counts, more},
+    wrap,
+};
 
 /// The width of a terminal that does not tell.
 const USUAL: usize = 80;
@@ -136,30 +140,6 @@ fn summary(seen: &[Seen<'_>], at: &str, silent: &BTreeMap<String, String>) -> St
         summary += &format!("; cannot be asked: {}", names.join(", "));
     }
     summary
-}
-
-/// Breaks a line between words, and words that are longer; lines after the first begin with `indent`.
-fn wrap(text: &str, width: usize, indent: &str) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for word in text.split_inclusive(' ') {
-        let mut word: Vec<char> = word.chars().collect();
-        // A space at a line's end takes no room.
-        let needed = word.iter().collect::<String>().trim_end().chars().count();
-        if used + needed > width && used > indent.len() {
-            lines.push(indent.to_owned());
-            used = indent.len();
-        }
-        while used + word.iter().collect::<String>().trim_end().chars().count() > width {
-            let rest = word.split_off(width - used);
-            lines.last_mut().into_iter().for_each(|line| line.extend(&word));
-            lines.push(indent.to_owned());
-            (word, used) = (rest, indent.len());
-        }
-        used += word.len();
-        lines.last_mut().into_iter().for_each(|line| line.extend(&word));
-    }
-    lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// The templates are made in this file.

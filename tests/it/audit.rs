@@ -23,7 +23,8 @@ fn expect(proxy: &Proxy, more: &[&str], status: i32, words: &str) {
 #[test]
 fn a_clean_drain_is_proved_clean() {
     let (endpoints, proxy, mut flows) = draining(&json!({}), 5);
-    expect(&proxy, &[], 0, "5 left");
+    expect(&proxy, &[], 0, "still drains");
+    expect(&proxy, &[], 0, "/web-1 says terminating");
     for flow in &mut flows {
         flow.exchange(b"still here");
     }

@@ -54,6 +54,16 @@ pub(crate) enum Command {
     ///
     /// Every flow that an endpoint had when its drain began is counted by how it ended. For a pipeline, after
     /// `kubectl rollout status`: tidegate audit --since 10m --expect zero-broken
+    ///
+    /// Of each drain: the endpoint, what became of it, when it began and why; below that how long it TOOK (or has taken),
+    /// and the time from the event that began it to the PUBLISH after which no new flow came (none where an operator
+    /// began it). Then flows: FLOWS when it began, AFTER those that came later (0, but with whenNoneReady:
+    /// servingTerminating). Together they are as many as ended by the CLIENT, by the ENDPOINT, SHED ahead of the deadline
+    /// without losing a byte, CUT at it, BROKEN (reset by the endpoint, or lost for want of something), OTHER and LEFT.
+    ///
+    /// OTHER is what was ordered (an operator's close, shutdown.grace, onRemoval: close, idleTimeout) or goes on elsewhere
+    /// (a connect that failed here, another process). Flows that were ordered to end do not count as broken, though
+    /// clients saw a reset: --expect zero-broken takes them for what was asked for.
     Audit(Audit),
     /// End one flow with a reset to both ends.
     Close(Close),

@@ -271,42 +271,41 @@ fn loads<'a>(others: impl Iterator<Item = (&'a str, Option<&'a str>, u64, u64)>)
     table(&["OTHERS", "POD", "FLOWS", "AFTERWARDS"], rows)
 }
 
-/// What drains came to.
+/// What drains came to. FLOWS and AFTER are as many as CLIENT to LEFT together; `tidegate audit --help` explains each.
 pub(crate) fn audit(audit: &api::Audit) -> String {
     let rows = audit.records.iter().map(|record| {
         let state = match (&record.ended, record.undone) {
-            (None, _) => format!("{} left", record.flows_left),
-            (Some(_), true) => "undone".to_owned(),
-            (Some(_), false) => "drained".to_owned(),
+            (None, _) => "still drains",
+            (Some(_), true) => "undone",
+            (Some(_), false) => "drained",
         };
+        let pod = record.pod.as_ref().map_or_else(String::new, |pod| format!(" ({pod})"));
+        let (service, endpoint) = (&record.service, &record.endpoint);
         let counts = [
             record.flows_at_start,
+            record.flows_after_start,
             record.ended_by_client,
             record.ended_by_endpoint,
             record.shed,
             record.cut,
             record.broken,
             record.ordered + record.elsewhere,
-            record.flows_after_start,
+            record.flows_left,
         ];
-        let mut row = vec![
-            record.service.clone(),
-            record.endpoint.clone(),
-            record.pod.clone().unwrap_or_default(),
-            record.began.clone(),
-            format!("{:.1}s", record.took_ms as f64 / 1_000.0),
-            state,
-        ];
-        row.extend(counts.map(|count| count.to_string()));
-        row
+        let published = record
+            .published_after_us
+            .map_or_else(|| "-".to_owned(), |micros| format!("{:.1}ms", micros as f64 / 1_000.0));
+        let mut cells = vec![seconds(record.took_ms as f64 / 1_000.0), published];
+        cells.extend(counts.map(|count| count.to_string()));
+        Row {
+            above: format!("{service} {endpoint}{pod} {state}, began {}: {}", record.began, record.why),
+            cells,
+            ..Row::default()
+        }
     });
-    table(
-        &[
-            "SERVICE", "ENDPOINT", "POD", "BEGAN", "TOOK", "STATE", "FLOWS", "CLIENT", "ENDPOINT", "SHED",
-            "CUT", "BROKEN", "OTHER", "AFTER",
-        ],
-        rows,
-    )
+    let header =
+        ["TOOK", "PUBLISH", "FLOWS", "AFTER", "CLIENT", "ENDPOINT", "SHED", "CUT", "BROKEN", "OTHER", "LEFT"];
+    noted(&header, rows)
 }
 
 /// A time span for people.

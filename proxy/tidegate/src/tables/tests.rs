@@ -46,6 +46,35 @@ fn a_draining_endpoint_has_lines_of_its_own() {
     assert!(below(&answer, Some(&drains)).is_empty());
 }
 
+/// A record's row adds up, fits, and says why the drain began and how soon that was published.
+#[test]
+fn an_audit_adds_up() {
+    let record = serde_json::json!({"service": "default/web:http", "endpoint": "10.0.0.2:80", "id": 3, "pod": "default/web-1",
+        "why": "slice default/web-abc says terminating", "began": "2027-01-15T08:00:00.000Z",
+        "ended": "2027-01-15T08:00:12.300Z", "took_ms": 12_300, "undone": false, "deadline": null,
+        "flows_at_start": 8_000, "flows_left": 8, "flows_after_start": 36, "ended_by_client": 1, "ended_by_endpoint": 2,
+        "shed": 3_000, "cut": 5_000, "broken": 5, "ordered": 6, "elsewhere": 14, "published_after_us": 312});
+    let mut records = vec![record.clone(), record];
+    records[1]["published_after_us"] = serde_json::Value::Null;
+    let shown = audit(
+        &serde_json::from_value(serde_json::json!({"records": records, "dropped": 0, "known_ms": 1}))
+            .expect("an audit"),
+    );
+    let lines: Vec<_> = shown.lines().collect();
+    let cells = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>();
+    assert!(lines.iter().all(|line| line.chars().count() < 80), "{shown}");
+    let above = [
+        "default/web:http 10.0.0.2:80 (default/web-1) drained, began",
+        "  2027-01-15T08:00:00.000Z: slice default/web-abc says terminating",
+    ];
+    assert_eq!([lines[1], lines[2]], above);
+    assert_eq!(cells(3)[..2], ["12s", "0.3ms"]);
+    assert_eq!(cells(6)[..2], ["12s", "-"], "an operator's drain comes from no event");
+    assert_eq!(cells(0).len(), cells(3).len());
+    let counts: Vec<u64> = cells(3)[2..].iter().map(|cell| cell.parse().expect("a count")).collect();
+    assert_eq!(counts[..2].iter().sum::<u64>(), counts[2..].iter().sum::<u64>(), "{counts:?}");
+}
+
 /// Each fact with where it came from; a fixed endpoint came from no slice, and what a slice leaves out is no fact.
 #[test]
 fn sources_are_shown_for_each_endpoint() {

@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -257,9 +258,34 @@ fn an_operators_deadline_sheds_too() {
     for (flow, _) in flows.iter_mut().filter(|(_, endpoint)| *endpoint == first) {
         flow.exchange(b"still here");
     }
+    for (deadline, words) in [("1h", "  deadline 2"), ("2h", "the deadline stays"), ("30m", "  deadline 2")] {
+        let output = proxy.command(&["drain", "default/web", &first.to_string(), "--deadline", deadline]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(words), "{deadline}: {text}");
+    }
     let output = proxy.command(&["drain", "default/web", &first.to_string(), "--deadline", "soon"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("90s or 10m"), "{output:?}");
+}
+
+/// A deadline of nothing is a second: who is quiet is told to go with a FIN, who is not is cut.
+#[test]
+fn a_deadline_of_nothing_leaves_a_second() {
+    let mut rollout = Rollout::new(&json!({}), 3);
+    rollout.proxy.write_slice(&Slice::ready("web-1", &rollout.endpoints));
+    rollout.proxy.wait_for_eligible(2);
+    let mut busy = rollout.flows.remove(0);
+    let talking = thread::spawn(move || {
+        let mut answer = [0; 4];
+        while busy.write_all(b"busy").and_then(|()| busy.read_exact(&mut answer)).is_ok() {}
+    });
+    let address = rollout.endpoints[0].address().to_string();
+    let output = rollout.proxy.command(&["drain", "default/web", &address, "--deadline", "0s"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(fins(rollout.flows.drain(..)).len(), 2);
+    talking.join().unwrap();
+    until("all are counted", || rollout.shed() + rollout.cut() == 3);
+    assert!(rollout.shed() >= 1 && rollout.cut() >= 1, "{} shed, {} cut", rollout.shed(), rollout.cut());
 }
 
 /// A flow that came as a last resort, when the endpoint had none any more, has the drain's deadline too.

@@ -320,8 +320,9 @@ pub struct DrainRequest {
     /// Who asks, for other operators; where it is absent, the address that asks.
     #[serde(default)]
     pub by: Option<String>,
-    /// How long its flows may go on, in milliseconds; idle ones are shed ahead of that, and what is left is cut. Absent:
-    /// what the service's settings say. Not for undrain.
+    /// How long its flows may go on, in milliseconds; idle ones are shed ahead of that, and what is left is cut. 0 leaves
+    /// a second, in which quiet ones are shed. An earlier deadline stays. Absent: what the service's settings say. Not
+    /// for undrain.
     #[serde(default)]
     pub deadline_ms: Option<u64>,
 }
@@ -357,6 +358,12 @@ pub struct DrainChange {
     pub eligible: bool,
     /// Its flows.
     pub flows: u64,
+    /// When what is left of them is cut; null where nothing is.
+    #[serde(default)]
+    pub deadline: Option<String>,
+    /// `deadline` is earlier than what was asked for, and stays: while a drain is on, its deadline only moves earlier.
+    #[serde(default)]
+    pub earlier_deadline: bool,
 }
 
 /// `POST /v1/flows/close`.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use axum::{Extension, Json, extract::State, http::StatusCode};
-use tidegate_control::{DrainChange, DrainOutcome};
+use tidegate_control::{Clock, DrainChange, DrainOutcome};
 use tidegate_core::{AdminState as Wanted, EndpointSelector, FlowId, ServiceName};
 
 use crate::{AdminState, access::Peer, api, body::JsonBody, refusal::Refusal};
@@ -18,7 +18,7 @@ pub(crate) async fn drain(
     let by = request.by.unwrap_or(peer.name);
     let deadline = request.deadline_ms.map(Duration::from_millis);
     let outcome = state.control.drain(selector, by, request.reason.unwrap_or_default(), deadline).await?;
-    Ok(Json(answer(outcome)))
+    Ok(Json(answer(&outcome, state.control.clock())))
 }
 
 /// `POST /v1/undrain`.
@@ -36,7 +36,7 @@ pub(crate) async fn undrain(
     }
     let by = request.by.unwrap_or(peer.name);
     let outcome = state.control.undrain(selector, by, request.reason.unwrap_or_default()).await?;
-    Ok(Json(answer(outcome)))
+    Ok(Json(answer(&outcome, state.control.clock())))
 }
 
 /// `POST /v1/flows/close`.
@@ -74,15 +74,16 @@ fn selector(request: &api::DrainRequest) -> Result<EndpointSelector, Refusal> {
     Ok(EndpointSelector::Pod { service, pod: pod.into() })
 }
 
-fn answer(outcome: DrainOutcome) -> api::DrainAnswer {
-    let (kept, kept_error) = match outcome.kept {
-        Ok(kept) => (kept, None),
+fn answer(outcome: &DrainOutcome, clock: Clock) -> api::DrainAnswer {
+    let (kept, kept_error) = match &outcome.kept {
+        Ok(kept) => (*kept, None),
         Err(error) => (false, Some(error.to_string())),
     };
-    api::DrainAnswer { endpoints: outcome.endpoints.iter().map(change).collect(), kept, kept_error }
+    let endpoints = outcome.endpoints.iter().map(|it| change(it, clock)).collect();
+    api::DrainAnswer { endpoints, kept, kept_error }
 }
 
-fn change(change: &DrainChange) -> api::DrainChange {
+fn change(change: &DrainChange, clock: Clock) -> api::DrainChange {
     api::DrainChange {
         service: change.service.to_string(),
         endpoint: change.address.to_string(),
@@ -92,6 +93,8 @@ fn change(change: &DrainChange) -> api::DrainChange {
         unchanged: change.unchanged,
         eligible: change.eligible,
         flows: change.flows,
+        deadline: change.deadline.map(|at| clock.rfc3339(at)),
+        earlier_deadline: change.earlier_deadline,
     }
 }
 

@@ -126,4 +126,8 @@ pub struct DrainChange {
     pub eligible: bool,
     /// Its flows.
     pub flows: u64,
+    /// When what is left of them is cut; `None` where nothing is.
+    pub deadline: Option<Timestamp>,
+    /// That was earlier than what was asked for, and stays.
+    pub earlier_deadline: bool,
 }

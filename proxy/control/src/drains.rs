@@ -6,7 +6,7 @@ use std::{
 };
 
 use tidegate_core::{
-    AdminState, EndpointId, EndpointSelector, Event, OperatorRequest, ServiceName,
+    AdminState, EndpointId, EndpointSelector, Event, OperatorRequest, ServiceName, Timestamp,
     table::{EndpointView, ServiceView},
 };
 use tokio::task::spawn_blocking;
@@ -136,6 +136,8 @@ impl Controller {
             AdminState::InService => "operator takes a drain back",
         };
         tracing::info!(%service, endpoint, by, reason, ?deadline, "{asked}");
+        // The table hears of it a moment later, so its own is no earlier.
+        let asked_for = deadline.map(|time| self.clock.now().after(time));
         self.tell_table(Event::AdminStateRequested {
             endpoints: selector.clone(),
             state,
@@ -150,6 +152,9 @@ impl Controller {
             found.map_or(AdminState::InService, |view| admin_state(view))
         };
         let change = |(of, view): (&ServiceView, &EndpointView)| DrainChange {
+            deadline: deadline_of(view),
+            // With an equal one the drain does what was asked for.
+            earlier_deadline: deadline_of(view).zip(asked_for).is_some_and(|(holds, asked)| holds < asked),
             id: view.endpoint.id(),
             service: of.port.clone(),
             address: view.endpoint.address(),
@@ -227,6 +232,10 @@ pub(crate) fn pod_name(name: &str) -> &str {
 
 fn admin_state(view: &EndpointView) -> AdminState {
     view.operator.as_ref().map_or(AdminState::InService, |request| request.state)
+}
+
+fn deadline_of(view: &EndpointView) -> Option<Timestamp> {
+    view.drain.as_ref()?.deadline
 }
 
 /// The error for a selector that means nothing.

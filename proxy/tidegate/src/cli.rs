@@ -200,6 +200,10 @@ pub(crate) struct Drain {
     pub(crate) endpoint: DrainArgs,
     /// How long its flows may go on, such as 90s or 10m: idle ones are shed in the window before that, and what is left
     /// is cut. Left out, the service's own `drain.deadline` holds.
+    ///
+    /// A deadline only moves earlier while the drain is on: where an earlier one holds, that stays, and `undrain` takes it
+    /// back. With 0s they have one second more, in which quiet flows are shed with a FIN; the others are reset. While no
+    /// endpoint of the service is ready, nobody is shed or cut.
     #[arg(long, value_parser = duration)]
     pub(crate) deadline: Option<Duration>,
     /// Wait until no flow is left, and show what became of them.

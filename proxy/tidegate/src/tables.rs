@@ -215,16 +215,25 @@ pub(crate) fn flows(answer: &api::Flows) -> String {
 /// What a drain or an undrain changed.
 pub(crate) fn drain(answer: &api::DrainAnswer) -> String {
     let rows = answer.endpoints.iter().map(|change| {
-        vec![
+        let cells = vec![
             change.service.clone(),
             change.endpoint.clone(),
             change.pod.clone().unwrap_or_default(),
             if change.unchanged { format!("{} (as before)", change.state) } else { change.state.clone() },
             if change.eligible { "yes" } else { "no" }.to_owned(),
             change.flows.to_string(),
-        ]
+        ];
+        let below = match &change.deadline {
+            Some(deadline) if change.earlier_deadline => format!(
+                "the deadline stays {deadline}: it was earlier than the one asked for, and only moves earlier until \
+                 the drain is taken back"
+            ),
+            Some(deadline) => format!("deadline {deadline}"),
+            None => String::new(),
+        };
+        Row { cells, below, ..Row::default() }
     });
-    table(&["SERVICE", "ENDPOINT", "POD", "ADMIN", "NEW FLOWS", "FLOWS"], rows)
+    noted(&["SERVICE", "ENDPOINT", "POD", "ADMIN", "NEW FLOWS", "FLOWS"], rows)
 }
 
 /// What a drain would do to a service's endpoints.

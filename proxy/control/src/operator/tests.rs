@@ -202,3 +202,23 @@ async fn a_controller_that_does_not_answer_is_not_waited_for_for_ever() {
     assert!(matches!(handle.services().await, Err(ControlError::Deadline(_))));
     assert!(begun.elapsed() < Duration::from_secs(4));
 }
+
+/// A drain's deadline only moves earlier, and the answer says which one holds.
+#[tokio::test(start_paused = true)]
+async fn an_earlier_deadline_stays() {
+    let rig = started(&TWO, None).await;
+    let drain = async |seconds: Option<u64>| {
+        let (by, reason) = words();
+        let deadline = seconds.map(Duration::from_secs);
+        let outcome = rig.handle.drain(pod("web", "web-0"), by, reason, deadline).await.unwrap();
+        let change = &outcome.endpoints[0];
+        (change.deadline, change.earlier_deadline)
+    };
+    assert_eq!(drain(None).await, (None, false));
+    let (first, stays) = drain(Some(90)).await;
+    assert!(first.is_some() && !stays);
+    assert_eq!(drain(Some(600)).await, (first, true));
+    assert_eq!(drain(None).await, (first, false), "nobody asked for another one");
+    let (second, stays) = drain(Some(30)).await;
+    assert!(second < first && !stays, "{second:?} {first:?}");
+}

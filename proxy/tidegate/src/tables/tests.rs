@@ -75,6 +75,22 @@ fn an_audit_adds_up() {
     assert_eq!(counts[..2].iter().sum::<u64>(), counts[2..].iter().sum::<u64>(), "{counts:?}");
 }
 
+/// A drain says which deadline is in force, and that an earlier one than was asked for stays.
+#[test]
+fn a_drain_shows_the_deadline_that_holds() {
+    let change = |earlier: bool| {
+        let json = serde_json::json!({"kept": false, "endpoints": [{"service": "default/web", "endpoint": "10.0.0.1:80",
+            "id": 1, "pod": null, "state": "drain", "unchanged": earlier, "eligible": false, "flows": 3,
+            "deadline": "2027-01-15T08:01:30.000Z", "earlier_deadline": earlier}]});
+        let shown = drain(&serde_json::from_value(json).expect("an answer"));
+        let lines = shown.lines().skip(2).map(str::trim).map(str::to_owned).collect::<Vec<_>>();
+        lines.join(" ")
+    };
+    assert_eq!(change(false), "deadline 2027-01-15T08:01:30.000Z");
+    let stays = "the deadline stays 2027-01-15T08:01:30.000Z: it was earlier";
+    assert!(change(true).starts_with(stays), "{}", change(true));
+}
+
 /// Each fact with where it came from; a fixed endpoint came from no slice, and what a slice leaves out is no fact.
 #[test]
 fn sources_are_shown_for_each_endpoint() {

@@ -24,15 +24,22 @@ fn a_drain_is_planned_from_live_flows() {
     assert_eq!((service.others.len(), after), (2, 12), "every flow goes somewhere: {service:?}");
     let known = service.endpoints[0].idle.unwrap() + service.endpoints[0].busy.unwrap();
     assert_eq!(known, on_leaving);
+    let of_endpoint = (service.endpoints[0].deadline_seconds, service.endpoints[0].will_be_cut);
+    assert_eq!(of_endpoint, (Some(21.0), service.will_be_cut), "it is the only one");
 
     let rows = proxy.endpoints();
     assert!(rows.iter().all(|row| row.eligible && row.drain.is_none()), "nothing was changed: {rows:?}");
 
     let output = proxy.command(&["plan", "drain", "default/web", &address]);
     let text = String::from_utf8(output.stdout).unwrap();
-    for words in
-        ["would have to move", "no deadline", "AFTERWARDS", "this instance alone", "nothing was changed"]
-    {
+    for words in [
+        "would have to move",
+        "no deadline",
+        "DEADLINE  CUT",
+        "AFTERWARDS",
+        "this instance alone",
+        "nothing was changed",
+    ] {
         assert!(text.contains(words), "{words}: {text}");
     }
     let all: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address().to_string()).collect();

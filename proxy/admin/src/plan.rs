@@ -77,7 +77,6 @@ pub(crate) async fn plan(
 }
 
 fn of_service(plan: &ServicePlan, clock: Clock) -> api::ServicePlan {
-    let seconds = |time: Option<Duration>| time.map(|time| time.as_millis() as f64 / 1_000.0);
     api::ServicePlan {
         service: plan.port.to_string(),
         policy: match plan.policy {
@@ -105,8 +104,12 @@ fn of_service(plan: &ServicePlan, clock: Clock) -> api::ServicePlan {
     }
 }
 
+fn seconds(time: Option<Duration>) -> Option<f64> {
+    time.map(|time| time.as_millis() as f64 / 1_000.0)
+}
+
 fn drained(plan: &EndpointPlan, clock: Clock) -> api::EndpointPlan {
-    let EndpointPlan { view, survey } = plan;
+    let EndpointPlan { view, survey, deadline, will_be_cut } = plan;
     let words = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
     api::EndpointPlan {
         endpoint: view.endpoint.address().to_string(),
@@ -119,6 +122,8 @@ fn drained(plan: &EndpointPlan, clock: Clock) -> api::EndpointPlan {
         bytes_per_second: survey.map(|survey| per_second(survey.bytes)),
         draining: view.drain.is_some(),
         deadline: view.drain.as_ref().and_then(|drain| drain.deadline).map(|at| clock.rfc3339(at)),
+        deadline_seconds: seconds(*deadline),
+        will_be_cut: *will_be_cut,
     }
 }
 

@@ -60,15 +60,16 @@ pub struct ServicePlan {
     pub others: Vec<LoadAfter>,
     /// Flows that would have to move.
     pub flows: u64,
-    /// How long they would have; `None` for as long as they like, and where a pod's end is not known yet.
+    /// How long the first of them would have; `None` where one has as long as it likes, and where a pod's end is not known
+    /// yet.
     pub deadline: Option<Duration>,
     /// Who says so.
     pub deadline_by: DeadlineBy,
-    /// The last part of that, in which they would be shed; `None` without a deadline.
+    /// From the first shed to the last; `None` without `deadline`.
     pub window: Option<Duration>,
-    /// Clients that would have to connect again, per second of the window; `None` without a deadline.
+    /// Clients that would have to connect again, per second, while most are shed; `None` without `deadline`.
     pub reconnects_per_second: Option<f64>,
-    /// Flows that the deadline would cut as things stand; `None` without a deadline, or where no worker answered.
+    /// Flows that the deadlines would cut as things stand; `None` without `deadline`, or where no worker answered.
     pub will_be_cut: Option<u64>,
 }
 
@@ -93,6 +94,10 @@ pub struct EndpointPlan {
     pub view: EndpointView,
     /// How its flows are doing; `None` where no worker answered.
     pub survey: Option<Survey>,
+    /// How long they would have: as it drains already, or as it would. `None` as in [`ServicePlan::deadline`].
+    pub deadline: Option<Duration>,
+    /// Those of them that the deadline would cut as things stand; `None` without one, or where no worker answered.
+    pub will_be_cut: Option<u64>,
 }
 
 /// An endpoint that would take what moves.
@@ -170,16 +175,8 @@ fn of_service(
 ) -> ServicePlan {
     let is_meant = |view: &&EndpointView| meant.contains(&view.endpoint.id());
     let flows = |view: &EndpointView| view.endpoint.admission().flows();
-    let drained: Vec<_> = service
-        .endpoints
-        .iter()
-        .filter(is_meant)
-        .map(|view| EndpointPlan {
-            view: view.clone(),
-            survey: surveys.map(|all| all.get(&view.endpoint.id()).copied().unwrap_or_default()),
-        })
-        .collect();
-    let moved = drained.iter().map(|plan| flows(&plan.view)).sum();
+    let drained: Vec<_> = service.endpoints.iter().filter(is_meant).collect();
+    let moved = drained.iter().map(|view| flows(view)).sum();
     let staying: Vec<_> = service.endpoints.iter().filter(|view| view.eligible && !is_meant(view)).collect();
     let loads: Vec<_> = staying.iter().map(|view| (view.weight, flows(view))).collect();
     let after = spread(service.settings.policy, &loads, moved);
@@ -191,54 +188,96 @@ fn of_service(
         flows: flows(view),
         flows_after,
     });
-    let (deadline, deadline_by) = match (asked, service.settings.drain.deadline) {
+    let (time, deadline_by) = match (asked, service.settings.drain.deadline) {
         (Some(time), _) => (Some(time), DeadlineBy::Asker),
         (None, DrainDeadline::After(time)) => (Some(time), DeadlineBy::Service),
-        (None, DrainDeadline::Pod) => (first_of_pods(&drained, now), DeadlineBy::Pod),
+        (None, DrainDeadline::Pod) => (None, DeadlineBy::Pod),
         (None, DrainDeadline::None) => (None, DeadlineBy::Nobody),
     };
-    let plan = deadline.map(|time| {
-        let now = Timestamp::default();
-        crate::progress::plan(now, now.after(time), &service.settings)
-    });
-    let window = plan.map(|plan| window(&plan, moved));
-    let survey = surveys.map(|_| {
-        let mut all = Survey::default();
-        drained.iter().filter_map(|plan| plan.survey.as_ref()).for_each(|survey| all.add(survey));
-        all
-    });
+    let plans: Vec<_> = drained.iter().map(|view| plan_of(service, view, time, now)).collect();
+    let endpoints: Vec<_> = drained
+        .into_iter()
+        .zip(&plans)
+        .map(|(view, plan)| {
+            let survey = surveys.map(|all| all.get(&view.endpoint.id()).copied().unwrap_or_default());
+            let cut =
+                |(plan, survey): (DrainPlan, Survey)| will_be_cut(&plan, &survey, flows(view), moved, now);
+            EndpointPlan {
+                view: view.clone(),
+                survey,
+                deadline: plan.map(|plan| plan.deadline.since(now)),
+                will_be_cut: plan.zip(survey).map(cut),
+            }
+        })
+        .collect();
+    // What one endpoint has no deadline for is known of none together.
+    let sheds: Option<Vec<Shedding>> = plans
+        .iter()
+        .zip(&endpoints)
+        .map(|(plan, endpoint)| Some(Shedding::of(plan.as_ref()?, flows(&endpoint.view), moved, now)))
+        .collect();
+    let deadlines = endpoints.iter().map(|endpoint| endpoint.deadline);
     ServicePlan {
         port: service.port.clone(),
         policy: service.settings.policy,
         others: others.collect(),
         flows: moved,
-        deadline,
+        deadline: deadlines.collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().min()),
         deadline_by,
-        window,
-        reconnects_per_second: window.map(|window| per_second(moved, window)),
-        will_be_cut: plan
-            .zip(survey)
-            .map(|(plan, survey)| will_be_cut(&plan, &survey, moved, moved, Timestamp::default())),
-        drained,
+        window: sheds.as_deref().and_then(window),
+        reconnects_per_second: sheds.as_deref().map(most_per_second),
+        will_be_cut: endpoints.iter().map(|endpoint| endpoint.will_be_cut).sum(),
+        drained: endpoints,
     }
 }
 
-/// How long it is until the first of these has to be empty, where that is known of all of them: they drain already.
-fn first_of_pods(plans: &[EndpointPlan], now: Timestamp) -> Option<Duration> {
-    let left = |plan: &EndpointPlan| Some(plan.view.drain.as_ref()?.deadline?.since(now));
-    plans.iter().map(left).collect::<Option<Vec<_>>>()?.into_iter().min()
+/// What workers would follow for this endpoint if it drained from now on with so much time; what they follow already,
+/// where that ends earlier.
+fn plan_of(
+    service: &ServiceView,
+    view: &EndpointView,
+    time: Option<Duration>,
+    now: Timestamp,
+) -> Option<DrainPlan> {
+    let began = view.drain.as_ref().map_or(now, |drain| drain.since);
+    // One that has passed was put off: nobody knows until when.
+    let holds = view.drain.as_ref().and_then(|drain| drain.deadline).filter(|at| *at > now);
+    let deadline = [holds, time.map(|time| now.after(time))].into_iter().flatten().min()?;
+    Some(crate::progress::plan(began, deadline, &service.settings))
+}
+
+/// The flows of one endpoint as they would be shed.
+#[derive(Clone, Copy, Debug)]
+struct Shedding {
+    begins: Timestamp,
+    ends: Timestamp,
+    per_second: f64,
+}
+
+impl Shedding {
+    /// Of `flows`, beside all those `of_service`.
+    fn of(plan: &DrainPlan, flows: u64, of_service: u64, now: Timestamp) -> Self {
+        let ends = plan.last_shed().max(now);
+        let begins = plan.begins(of_service).max(now).min(ends);
+        let time = ends.since(begins).as_secs_f64();
+        // At once is within a second.
+        Self { begins, ends, per_second: flows as f64 / if time > 0.0 { time } else { 1.0 } }
+    }
 }
 
 /// From the first shed to the last.
-fn window(plan: &DrainPlan, flows: u64) -> Duration {
-    plan.last_shed().since(plan.begins(flows))
+fn window(sheds: &[Shedding]) -> Option<Duration> {
+    let begins = sheds.iter().map(|shed| shed.begins).min()?;
+    Some(sheds.iter().map(|shed| shed.ends).max()?.since(begins))
 }
 
-fn per_second(flows: u64, window: Duration) -> f64 {
-    match window.is_zero() {
-        true => flows as f64,
-        false => flows as f64 / window.as_secs_f64(),
-    }
+/// How many are shed in a second while most are: at one of the moments when another endpoint's flows begin to be.
+fn most_per_second(sheds: &[Shedding]) -> f64 {
+    let at = |moment: Timestamp| {
+        let on = sheds.iter().filter(|shed| shed.begins <= moment && moment <= shed.ends);
+        on.map(|shed| shed.per_second).sum::<f64>()
+    };
+    sheds.iter().map(|shed| at(shed.begins)).fold(0.0, f64::max)
 }
 
 impl Controller {

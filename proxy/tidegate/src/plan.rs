@@ -56,10 +56,11 @@ fn summary(plan: &api::ServicePlan) -> String {
     let mut words = format!("{} flows would have to move", plan.flows_to_move);
     match (plan.deadline_seconds, plan.window_seconds, plan.reconnects_per_second) {
         (Some(deadline), Some(window), Some(rate)) => {
+            let latest = plan.endpoints.iter().filter_map(|endpoint| endpoint.deadline_seconds);
             let _ = write!(
                 words,
-                " within {}, {rate} reconnects per second in the last {}",
-                tables::seconds(deadline),
+                " within {}, at most {rate} reconnects per second while they are shed, which takes {}",
+                tables::range(deadline, latest.fold(deadline, f64::max)),
                 tables::seconds(window)
             );
         }

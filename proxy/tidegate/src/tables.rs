@@ -247,14 +247,13 @@ pub(crate) fn planned(plan: &api::ServicePlan) -> String {
             known(endpoint.idle),
             known(endpoint.busy),
             known(endpoint.bytes_per_second),
-            match &endpoint.deadline {
-                Some(deadline) => format!("drains already, until {deadline}"),
-                None if endpoint.draining => "drains already".to_owned(),
-                None => String::new(),
-            },
+            endpoint.deadline_seconds.map_or_else(|| "-".to_owned(), |time| format!("in {}", seconds(time))),
+            endpoint.will_be_cut.map_or_else(|| "-".to_owned(), |cut| cut.to_string()),
+            if endpoint.draining { "drains already" } else { "" }.to_owned(),
         ]
     });
-    let mut text = table(&["DRAINED", "POD", "FLOWS", "IDLE", "BUSY", "BYTES/S", ""], drained);
+    let header = ["DRAINED", "POD", "FLOWS", "IDLE", "BUSY", "BYTES/S", "DEADLINE", "CUT", ""];
+    let mut text = table(&header, drained);
     let others = plan.others.iter();
     text.push_str(&loads(
         others.map(|other| (&*other.endpoint, other.pod.as_deref(), other.flows, other.flows_after)),
@@ -326,6 +325,12 @@ pub(crate) fn seconds(seconds: f64) -> String {
         s if s < 172_800.0 => format!("{:.0}h", s / 3600.0),
         s => format!("{:.0}d", s / 86_400.0),
     }
+}
+
+/// Two time spans as one.
+pub(crate) fn range(least: f64, most: f64) -> String {
+    let (least, most) = (seconds(least.max(0.0)), seconds(most.max(0.0)));
+    if least == most { least } else { format!("{least} to {most}") }
 }
 
 #[cfg(test)]

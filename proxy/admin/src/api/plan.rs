@@ -23,18 +23,18 @@ pub struct ServicePlan {
     pub policy: String,
     /// Flows that would have to move.
     pub flows_to_move: u64,
-    /// How long they would have; null for as long as they like, and where `deadline_by` is `pod` and not all of the
-    /// endpoints terminate already.
+    /// How long the first of them would have; null where one has as long as it likes, and where `deadline_by` is `pod` and
+    /// not all of the endpoints terminate already.
     pub deadline_seconds: Option<f64>,
     /// Who says how long they would have: `asker` (deadline_ms), `service` (its `drain.deadline`), `pod` (when it is
     /// killed, which is known once it terminates) or `nobody`.
     #[serde(default)]
     pub deadline_by: String,
-    /// The last part of that, in which they would be shed; null without a deadline.
+    /// From the first shed to the last; null without `deadline_seconds`.
     pub window_seconds: Option<f64>,
-    /// Clients that would have to connect again, per second of the window; null without a deadline.
+    /// Clients that would have to connect again, per second, while most are shed; null without `deadline_seconds`.
     pub reconnects_per_second: Option<f64>,
-    /// Flows that the deadline would cut as things stand; null without a deadline, or where no worker answered.
+    /// Flows that the deadlines would cut as things stand; null without `deadline_seconds`, or where no worker answered.
     pub will_be_cut: Option<u64>,
     /// No endpoint would be left for new flows: sheds and the deadline's cut would wait for one.
     pub nobody_left: bool,
@@ -68,6 +68,13 @@ pub struct EndpointPlan {
     /// When what is left on it is cut; null where it does not drain yet, or without a deadline.
     #[serde(default)]
     pub deadline: Option<String>,
+    /// How long its flows would have: as it drains already where that ends earlier, and else as it would drain. Null as in
+    /// the service's.
+    #[serde(default)]
+    pub deadline_seconds: Option<f64>,
+    /// Those of its flows that the deadline would cut as things stand; null without one, or where no worker answered.
+    #[serde(default)]
+    pub will_be_cut: Option<u64>,
 }
 
 /// An endpoint that would take what moves.

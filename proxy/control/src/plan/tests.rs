@@ -82,6 +82,8 @@ async fn a_drain_is_planned_and_not_begun() {
     assert_eq!(plan.reconnects_per_second, Some(2.0));
     // The played workers see 6 flows, 2 of them idle.
     assert_eq!(plan.will_be_cut, Some(4));
+    let endpoint = &plan.drained[0];
+    assert_eq!((endpoint.deadline, endpoint.will_be_cut), (plan.deadline, Some(4)));
     let now = rig.handle.services().await.unwrap().services;
     assert!(now[0].endpoints.iter().all(|view| view.drain.is_none() && view.eligible));
 }
@@ -141,4 +143,38 @@ async fn the_end_of_pods_is_known_once_all_terminate() {
     assert!(matches!(deadline(&["a"]).await, Some(88..=90)));
     assert!(matches!(deadline(&["a", "b"]).await, Some(58..=60)));
     assert_eq!(deadline(&["b", "c"]).await, None, "c does not terminate");
+
+    // Each endpoint has its own pod's end, and what that cuts of its flows.
+    let plan = rig.handle.plan(of_pods(&["a", "b", "c"])).await.unwrap().services.remove(0);
+    let of_each: Vec<_> = plan.drained.iter().map(|it| (it.deadline.map(ceil), it.will_be_cut)).collect();
+    let [(Some(a), Some(cut)), (Some(b), Some(_)), (None, None)] = *of_each else { panic!("{of_each:?}") };
+    assert!((88..=90).contains(&a) && (58..=60).contains(&b), "{of_each:?}");
+    // The played workers say of each that 4 of 6 flows are busy; a has two at all.
+    assert_eq!(cut, 2);
+    assert_eq!((plan.will_be_cut, plan.window), (None, None), "nobody knows c's end");
+    // An earlier one that is asked for holds for all, a later one for none of those that drain.
+    let ask = async |seconds: u64| {
+        let filter = PlanFilter { deadline: Some(Duration::from_secs(seconds)), ..of_pods(&["a", "b", "c"]) };
+        let plan = rig.handle.plan(filter).await.unwrap().services.remove(0);
+        assert!(plan.will_be_cut.is_some() && plan.window.is_some(), "{plan:?}");
+        plan.drained.iter().map(|it| it.deadline.map_or(0, ceil)).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(10).await, [10, 10, 10]);
+    assert!(matches!(ask(300).await[..], [88..=90, 58..=60, 300]));
+}
+
+fn ceil(time: Duration) -> u64 {
+    time.as_secs_f64().ceil() as u64
+}
+
+/// Endpoints with other deadlines are shed at other times, and what both take in the same second is added.
+#[test]
+fn the_most_reconnects_are_those_of_who_is_shed_at_once() {
+    let at = Timestamp::from_millis;
+    let shed = |begins, ends, per_second| Shedding { begins: at(begins), ends: at(ends), per_second };
+    let apart = [shed(1_000, 2_000, 3.0), shed(5_000, 9_000, 2.0)];
+    assert_eq!((most_per_second(&apart), window(&apart)), (3.0, Some(Duration::from_secs(8))));
+    let together = [shed(1_000, 6_000, 3.0), shed(5_000, 9_000, 2.0)];
+    assert_eq!(most_per_second(&together), 5.0);
+    assert_eq!((most_per_second(&[]), window(&[])), (0.0, None));
 }

@@ -2,7 +2,7 @@
 
 use tidegate_admin::api;
 
-use super::seconds;
+use super::{range, seconds};
 
 /// All that is known of it but its causes.
 pub(super) fn words(drain: &api::DrainProgress) -> String {
@@ -51,12 +51,6 @@ pub(crate) fn more(drain: &api::DrainProgress) -> String {
         words += ", deadline put off, as no endpoint was ready";
     }
     words
-}
-
-/// Two time spans as one.
-fn range(least: f64, most: f64) -> String {
-    let (least, most) = (seconds(least.max(0.0)), seconds(most.max(0.0)));
-    if least == most { least } else { format!("{least} to {most}") }
 }
 
 fn per_second(bytes: u64) -> String {

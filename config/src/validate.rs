@@ -50,7 +50,7 @@ pub(crate) fn validate(
     let defaults = check.defaults(document.defaults.as_ref());
     if let Some(block) = &document.defaults {
         let has_kubernetes = document.source.as_ref().is_some_and(|source| source.value.kubernetes.is_some());
-        check.warn_of_idle(block.settings(), "defaults", &defaults, has_kubernetes);
+        check.warn_of_idle(block.settings(), "defaults", None, &defaults, has_kubernetes);
     }
     let has_source = document.source.is_some();
     let mut services = check.services(document, &defaults);

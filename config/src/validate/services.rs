@@ -30,7 +30,7 @@ impl Check<'_> {
             let at = format!("services[{index}]");
             let name = self.required(&block.name, *place, format!("{at}.name"), "`name: NAMESPACE/NAME`");
             let settings = self.settings(block.settings(), &at, defaults);
-            self.warn_of_idle(block.settings(), &at, &settings, has_kubernetes);
+            self.warn_of_idle(block.settings(), &at, name.as_ref(), &settings, has_kubernetes);
             let fixed = block.endpoints.as_ref().map(|list| self.endpoints(list, &at, *place));
             let Some(name) = name else { continue };
             let name_place = block.name.as_ref().map_or(*place, |field| field.place);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tidegate_core::{
-    DrainDeadline, DrainSettings, Keepalive, LifetimeSettings, Policy, RebalanceSettings, ServiceSettings,
+    DrainDeadline, DrainSettings, Keepalive, LifetimeSettings, OnRemoval, Policy, RebalanceSettings,
+    ServiceName, ServiceSettings,
 };
 
 use super::Check;
@@ -73,6 +74,7 @@ impl Check<'_> {
         &mut self,
         block: Settings<'_>,
         at: &str,
+        name: Option<&ServiceName>,
         settings: &ServiceSettings,
         has_kubernetes: bool,
     ) {
@@ -86,6 +88,24 @@ impl Check<'_> {
                 format!("{at}.drain.deadline"),
                 "has no effect without `source.kubernetes`, which alone knows when a pod is killed: set a time such \
                  as `10m`",
+            );
+        }
+        let removal = block.on_removal.as_ref().map(|field| (field.place, "onRemoval"));
+        let place = removal.or(deadline.map(|field| (field.place, "drain.deadline")));
+        if let Some((place, field)) = place
+            && settings.on_removal == OnRemoval::Deadline
+            && settings.drain.deadline == DrainDeadline::Pod
+            && has_kubernetes
+        {
+            let of = name.map_or_else(|| "a service's".to_owned(), |name| format!("`{name}`'s"));
+            self.warn(
+                place,
+                format!("{at}.{field}"),
+                format!(
+                    "`onRemoval: deadline` with `drain.deadline: pod` mostly has no effect: {of} endpoints that vanish \
+                     without having been terminating mostly have pods that do not terminate, whose end nobody knows: set \
+                     `drain.deadline` to a time such as `10m`, or `onRemoval` to `keep` or `close`"
+                ),
             );
         }
         let is_by_client = settings.affinity_timeout.is_some() || settings.policy == Policy::Maglev;

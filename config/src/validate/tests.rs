@@ -240,3 +240,24 @@ services:
     let said = said(text);
     assert!(readme.contains(&said), "{said}");
 }
+
+/// Whose pods do not terminate have no end that a pod's deadline could take. It is said once, where it was written.
+#[test]
+fn a_removal_whose_deadline_nobody_knows_is_a_warning() {
+    let kubernetes = |rest: &str| said(&format!("{HEAD}source: {{kubernetes: {{}}}}\n{LISTENER}{rest}"));
+    let service = |settings: &str| format!("services:\n- {{name: default/web, {settings}}}\n");
+    let both = kubernetes(&service("onRemoval: deadline, drain: {deadline: pod}"));
+    assert_eq!(both.matches("warning").count(), 1, "{both}");
+    for words in ["services[0].onRemoval", "`default/web`'s endpoints", "such as `10m`"] {
+        assert!(both.contains(words), "{words}: {both}");
+    }
+    let with_defaults = "defaults: {onRemoval: deadline}\n".to_owned() + &service("drain: {deadline: pod}");
+    assert!(kubernetes(&with_defaults).contains("services[0].drain.deadline: `onRemoval: deadline`"));
+    let defaults = kubernetes(
+        "defaults: {onRemoval: deadline, drain: {deadline: pod}}\nservices: [{name: default/web}]\n",
+    );
+    assert!(defaults.contains("defaults.onRemoval") && !defaults.contains("services[0]"), "{defaults}");
+    for fine in ["onRemoval: deadline, drain: {deadline: 10m}", "onRemoval: close, drain: {deadline: pod}"] {
+        assert_eq!(kubernetes(&service(fine)), "valid", "{fine}");
+    }
+}

@@ -6,7 +6,7 @@ use tidegate_core::{
     AdminState, EndpointId, FlowRow, ServiceName, ServicePort, Timestamp, table::ServiceView,
 };
 
-use crate::Lifecycle;
+use crate::{DrainingFlows, Lifecycle};
 
 /// The process as a whole.
 #[derive(Clone, Debug)]
@@ -65,6 +65,8 @@ pub struct ServicesAnswer {
     pub generation: u64,
     /// The services with their endpoints.
     pub services: Vec<ServiceView>,
+    /// How flows of draining endpoints were doing when workers looked last, by service; at most ten seconds ago, and a moment.
+    pub draining: Arc<[DrainingFlows]>,
     /// The controller's time of this answer.
     pub now: Timestamp,
 }

@@ -27,7 +27,7 @@ use crate::{
     lifecycle::Course,
     listening::Listening,
     notices,
-    progress::Paces,
+    progress::{Looks, Paces},
     request::{Purpose, Request},
     workers::{Questions, Workers},
 };
@@ -117,6 +117,7 @@ pub struct Controller {
     wanted_pods: watch::Sender<Arc<[PodRef]>>,
     pub(crate) audit: AuditLog,
     pub(crate) paces: Paces,
+    pub(crate) looks: Looks,
     pub(crate) ended: Ended,
 }
 
@@ -193,6 +194,7 @@ impl Controller {
             wanted_pods,
             audit,
             paces: Paces::default(),
+            looks: Looks::default(),
             ended: Ended { flows_cut: 0, forced: false },
         };
         controller.begin(desired);

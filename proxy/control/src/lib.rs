@@ -51,7 +51,7 @@ pub use handle::ControlHandle;
 pub use handoff::{KnownClient, LentListener, ServiceClients};
 pub use lifecycle::{Lifecycle, LifecycleSettings};
 pub use listeners::{BindFn, BoundListener, DesiredListener, ListenerPlan};
-pub use progress::{Progress, ProgressAnswer};
+pub use progress::{DrainingFlows, Progress, ProgressAnswer};
 pub use reload::{Desired, ReloadOutcome, Unbound};
 pub use state::{StateDirectory, StateError};
 

@@ -26,7 +26,7 @@ impl Controller {
             Request::Audit(reply) => {
                 let _ = reply.send(self.audit_answer());
             }
-            Request::Progress(reply) => self.begin_progress(reply),
+            Request::Progress(reply) => self.begin_progress(Surveyor::Progress(reply)),
             Request::Plan { filter, reply } => self.begin_plan(&filter, reply),
             Request::Flows { filter, limit, reply } => self.begin_flows(filter, limit, reply),
             Request::SetAdminState { selector, state, by, reason, deadline, reply } => {
@@ -114,7 +114,13 @@ impl Controller {
                 let _ = reply.send(Ok(answer));
             }
             Purpose::Survey { surveys, by: Surveyor::Progress(reply) } => {
-                let _ = reply.send(self.progress(&surveys, silent));
+                let answer = self.progress(&surveys, silent);
+                self.looks.note(&answer);
+                let _ = reply.send(answer);
+            }
+            Purpose::Survey { surveys, by: Surveyor::Looks } => {
+                let answer = self.progress(&surveys, silent);
+                self.looks.note(&answer);
             }
             Purpose::Survey { surveys, by: Surveyor::Plan { meant, deadline, reply } } => {
                 let _ = reply.send(Ok(self.plan(&meant, deadline, &surveys, silent)));
@@ -151,6 +157,7 @@ impl Controller {
         ServicesAnswer {
             generation: self.table.generation(),
             services: self.table.services(),
+            draining: self.looks.seen(),
             now: self.clock.now(),
         }
     }

@@ -2,13 +2,15 @@
 //!
 //! Two kinds of facts. Counts are in the admissions, and the controller notes them once a second while a drain is on;
 //! from these it is judged when a drain will end. How busy the flows are only workers know, and they are asked only
-//! when an operator asks.
+//! when an operator asks; and now and then for metrics (`looks`).
 //!
 //! **The estimated end** is a range from two readings of the last [`LOOK_BACK`]. Flows go on to close as many a second
 //! as they did: then the last one ends after `left / rate`. Or each flow is as likely to close in the next second as
 //! flows were: then fewer close the fewer there are, and the last of n ends after `(1 + 1/2 + ... + 1/n) / likelihood`,
 //! which is never sooner. A deadline bounds both. Where none has closed in that time and there is no deadline, nothing
 //! is known and nothing is said.
+
+mod looks;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -23,8 +25,11 @@ use tidegate_core::{
 
 use crate::{
     AuditRecord, Command, Controller,
-    request::{Purpose, Reply, Surveyor},
+    request::{Purpose, Surveyor},
 };
+
+pub use looks::DrainingFlows;
+pub(crate) use looks::Looks;
 
 /// How far back closing is looked at.
 pub const LOOK_BACK: Duration = Duration::from_secs(30);
@@ -196,10 +201,13 @@ impl Controller {
         let now = self.clock.now();
         let drains = self.table.drains(now);
         self.paces.note(&drains, now);
+        if self.looks.is_due(&drains, now) {
+            self.begin_progress(Surveyor::Looks);
+        }
     }
 
     /// Asks the workers how the flows of draining endpoints are doing.
-    pub(crate) fn begin_progress(&mut self, reply: Reply<ProgressAnswer>) {
+    pub(crate) fn begin_progress(&mut self, by: Surveyor) {
         let of: Vec<_> = self
             .table
             .services()
@@ -210,7 +218,7 @@ impl Controller {
                 draining.map(move |view| SurveyOf { endpoint: view.endpoint.id(), quiet })
             })
             .collect();
-        self.begin_survey(of, Surveyor::Progress(reply));
+        self.begin_survey(of, by);
     }
 
     /// Asks the workers about these endpoints; nobody is asked about none.

@@ -94,6 +94,8 @@ pub(crate) enum Purpose {
 pub(crate) enum Surveyor {
     /// Whoever follows drains.
     Progress(Reply<ProgressAnswer>),
+    /// Whoever reads metrics, now and then.
+    Looks,
     /// Whoever plans a drain of these.
     Plan {
         meant: BTreeSet<EndpointId>,

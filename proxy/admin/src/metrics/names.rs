@@ -1,6 +1,7 @@
 //! Every metric: its name, what it means, its labels. Dashboards, alerts and documents use only what is here.
 //!
-//! Labels are bounded: `service` by the configuration, the others by short lists in the code.
+//! Labels are bounded: `service` by the configuration, the others by short lists in the code. Nothing is labelled with an
+//! endpoint or a pod: each rollout brings new ones for ever. `/v1/drains` has those.
 
 use prometheus_client::metrics::MetricType;
 
@@ -55,6 +56,10 @@ metrics! {
     DRAINING_ENDPOINTS: Gauge "tidegate_draining_endpoints" ["service"] "Endpoints with a drain on and flows left, gone ones included";
     DRAINING_FLOWS: Gauge "tidegate_draining_flows" ["service"] "Flows left on draining endpoints";
     DRAIN_DEADLINE: Gauge "tidegate_drain_deadline_seconds" ["service"] "Time until the first deadline of its draining endpoints, negative where it is over; absent where none has one";
+    DRAINING_IDLE: Gauge "tidegate_draining_flows_idle" ["service"] "Flows left on draining endpoints that were silent for drain.quiet or longer; seen by the workers, who look every 10 seconds while a drain is on. Absent where a worker did not say";
+    DRAINING_RATE: Gauge "tidegate_draining_bytes_per_second" ["service"] "Bytes that flows left on draining endpoints move in a second, both ways; seen with tidegate_draining_flows_idle";
+    DRAINING_OLDEST: Gauge "tidegate_draining_oldest_flow_seconds" ["service"] "Time since the oldest flow left on draining endpoints was accepted; seen with tidegate_draining_flows_idle";
+    DRAINING_CUT: Gauge "tidegate_draining_flows_to_be_cut" ["service"] "Flows left on draining endpoints that their deadlines will cut as things stand: the busy ones, and those that drain.maxPerSecond leaves no time for; seen with tidegate_draining_flows_idle. Absent where no deadline will cut";
     DRAINS: Counter "tidegate_drains_total" ["outcome"] "Drains that ended: clean (no flow broken or cut, none came after it began), broken, undone";
     AUDIT_LOST: Counter "tidegate_audit_records_lost_total" [] "Audit records that were not written to audit.file";
 
@@ -124,7 +129,8 @@ impl Metric {
 pub fn table() -> String {
     let mut table = String::from(
         "# Metrics\n\nRendered from `src/metrics/names.rs`; a test compares the two. `/metrics` serves OpenMetrics \
-         text on the admin\nlistener and on `metrics.address`.\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n",
+         text on the admin\nlistener and on `metrics.address`. No label names an endpoint or a pod, because each rollout brings new ones and their\n\
+         number has no bound; `GET /v1/drains` has what is known of each endpoint that drains.\n\n| name | kind | labels | meaning |\n|---|---|---|---|\n",
     );
     for Metric { name, kind, help, labels } in ALL {
         let labels = labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");

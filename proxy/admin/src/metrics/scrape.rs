@@ -8,9 +8,11 @@ use std::{
 };
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
-use tidegate_control::{ControlCounters, EventKind, Lifecycle, NoticeKind, ServicesAnswer, Status};
+use tidegate_control::{
+    ControlCounters, DrainingFlows, EventKind, Lifecycle, NoticeKind, ServicesAnswer, Status,
+};
 use tidegate_core::{
-    Party, Phase, Termination, Timestamp,
+    Party, Phase, ServicePort, Termination, Timestamp,
     table::{EndpointView, ServiceView},
 };
 use tidegate_dataplane::{ConnectFailure, Counter, Direction, ServiceCounters, Way, WorkerCounters};
@@ -214,7 +216,29 @@ impl Scrape {
             let left = seconds(first.since(self.now)) - seconds(self.now.since(first));
             Some((vec![name.as_str()], Number::Real(left)))
         });
-        out.many(&names::DRAIN_DEADLINE, deadlines.collect())
+        out.many(&names::DRAIN_DEADLINE, deadlines.collect())?;
+        self.draining_flows(out)
+    }
+
+    /// How flows of draining endpoints were doing when workers looked last.
+    fn draining_flows(&self, out: &mut Out<'_>) -> fmt::Result {
+        let Some(ServicesAnswer { services, draining: seen, .. }) = &self.services else {
+            return Ok(());
+        };
+        // A drain may have ended since they looked.
+        let is_on = |port: &ServicePort| {
+            services.iter().any(|service| service.port == *port && draining(service).count() > 0)
+        };
+        let seen: Vec<_> =
+            seen.iter().filter(|of| is_on(&of.service)).map(|of| (of.service.to_string(), of)).collect();
+        let mut each = |metric: &Metric, read: &dyn Fn(&DrainingFlows) -> Option<Number>| {
+            let samples = seen.iter().filter_map(|(name, of)| Some((vec![name.as_str()], read(of)?)));
+            out.many(metric, samples.collect())
+        };
+        each(&names::DRAINING_IDLE, &|of| Some(Number::Whole(of.idle)))?;
+        each(&names::DRAINING_RATE, &|of| Some(Number::Real(of.bytes_per_second)))?;
+        each(&names::DRAINING_OLDEST, &|of| Some(Number::Real(seconds(self.now.since(of.oldest?)))))?;
+        each(&names::DRAINING_CUT, &|of| Some(Number::Whole(of.will_be_cut?)))
     }
 
     fn drains(&self, out: &mut Out<'_>) -> fmt::Result {

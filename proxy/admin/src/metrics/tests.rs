@@ -16,6 +16,8 @@ async fn scrape() -> String {
     let drain = r#"{"service":"default/web","endpoint":"web-0","deadline_ms":120000}"#;
     assert_eq!(rig.post("/v1/drain", drain).await.status.as_u16(), 200);
     tokio::time::advance(Duration::from_secs(90)).await;
+    // Workers have looked at this moment, and not at some tick's.
+    rig.state.control.progress().await.unwrap();
     rig.get("/metrics").await.text
 }
 

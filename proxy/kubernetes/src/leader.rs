@@ -212,6 +212,10 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
 
     use super::*;
+    use crate::{
+        Options,
+        rig::{Rig, pace},
+    };
 
     fn lease(holder: &str, version: &str) -> Lease {
         let object = json!({"metadata": {"resourceVersion": version}, "spec": {"holderIdentity": holder}});
@@ -252,9 +256,43 @@ mod tests {
         assert!(GIVE_UP < LASTS);
     }
 
+    /// Who was quicker, or has it, is left to lead: this instance stops at once, and not when its time is over.
+    #[tokio::test]
+    async fn a_holder_that_finds_another_one_stops_at_once() {
+        let rig = Rig::start_with(Options::default(), pace(), &["leases"]).await;
+        let api = rig.api().await;
+        let held = |holder: &str| {
+            json!({"metadata": {"resourceVersion": "7"}, "spec": {"holderIdentity": holder}}).to_string()
+        };
+        let found = async |holder: &str| rig.next().await.answer("200 OK", "", &held(holder)).await;
+        for is_quicker in [true, false] {
+            let mut me = candidate();
+            let renewed = async {
+                found("me").await;
+                rig.next().await.answer("200 OK", "", &held("me")).await;
+            };
+            let (outcome, ()) = tokio::join!(me.look(&api), renewed);
+            assert!(outcome.is_ok() && me.leads());
+            let lost = async {
+                if is_quicker {
+                    found("me").await;
+                    rig.next().await.refuse(409, "the object has been modified").await;
+                } else {
+                    found("other").await;
+                }
+            };
+            let (outcome, ()) = tokio::join!(me.look(&api), lost);
+            assert!(outcome.is_ok() && !me.leads(), "another one was quicker: {is_quicker}");
+        }
+    }
+
     #[test]
     fn transitions_count_other_holders() {
         let me = candidate();
+        let long_ago = "2020-01-01T00:00:00.000000Z";
+        let since = |holder| Spec { acquire_time: Some(long_ago.to_owned()), ..lease(holder, "4").spec };
+        assert_eq!(me.lease(Some("4"), &since("me"))["spec"]["acquireTime"], long_ago);
+        assert_ne!(me.lease(Some("4"), &since("other"))["spec"]["acquireTime"], long_ago);
         let body = me.lease(Some("4"), &lease("other", "4").spec);
         assert_eq!(body["spec"]["leaseTransitions"], 1);
         assert_eq!(body["metadata"]["resourceVersion"], "4");

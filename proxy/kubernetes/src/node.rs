@@ -120,7 +120,7 @@ pub(crate) fn read(json: &str, intern: &mut Intern) -> Result<Read<Node>, String
         let addresses = addresses.iter().filter(|address| address.kind == kind);
         addresses.filter_map(|address| address.address.parse().ok()).collect()
     };
-    let is_deleted = metadata.deletion_timestamp.is_some_and(|timestamp| timestamp.get() != "null");
+    let is_deleted = metadata.deletion_timestamp.is_some();
     let is_scaled_down = spec.taints.unwrap_or_default().iter().any(|taint| taint.key == SCALED_DOWN);
     // The kubelet's own words; nothing else in the API says it.
     let is_shutting_down = readiness

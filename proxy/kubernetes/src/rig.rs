@@ -1,7 +1,7 @@
 //! An API server for tests whose every answer the test writes: requests come in one by one, and the test says what is
 //! sent back, byte by byte where that matters.
 
-use std::{cell::RefCell, io::Write as _, time::Duration};
+use std::{cell::RefCell, io::Write as _, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
 use tidegate_core::Event;
@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Access, Follower, Options, follow::Pace, source::follow_at};
+use crate::{Access, Follower, Options, api::Api, follow::Pace, source::follow_at};
 
 /// Nothing in these tests takes long unless it hangs.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -79,6 +79,13 @@ impl Rig {
                 exchange.items(1, None, &[]).await;
             }
         }
+    }
+
+    /// A way to ask this server beside the source's own.
+    pub(crate) async fn api(&self) -> Arc<Api> {
+        let access = Access { kubeconfig: Some(self.folder.path().join("kubeconfig")), context: None };
+        let api = Api::new(access, pace().patience, self.follower.status()).await;
+        Arc::new(api.expect("a way to ask"))
     }
 
     async fn accept(&self) -> Exchange {

@@ -8,7 +8,7 @@
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use tidegate_control::{AuditRecord, Clock, ControlHandle, DrainBeginning, DrainNews};
-use tidegate_core::{DrainRecord, Endpoint, Ends, FlowEnd, Timestamp};
+use tidegate_core::{AdmissionMode, DrainRecord, Endpoint, Ends, FlowEnd, Timestamp};
 use tidegate_kubernetes::{Announcement, Follower};
 use tokio::{sync::broadcast::error::RecvError, task::JoinHandle, time::timeout};
 
@@ -85,7 +85,10 @@ impl Teller {
         let (endpoint_words, here, took) = (of(endpoint), self.here(), ended.since(*began).as_secs_f64());
         let mut note = if *undone {
             let stay = counted(*flows_left, "stays", "stay");
-            format!("{endpoint_words}: new flows again{here} after {took:.1} seconds, {stay}")
+            // An endpoint that has gone meanwhile is not opened again.
+            let is_open = endpoint.admission().mode() == AdmissionMode::Open;
+            let what = if is_open { "new flows again" } else { "no drain any more, and no new flows" };
+            format!("{endpoint_words}: {what}{here} after {took:.1} seconds, {stay}")
         } else {
             format!("{endpoint_words}: no flow is left{here} after {took:.1} seconds")
         };

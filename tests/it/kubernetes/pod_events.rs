@@ -1,5 +1,7 @@
 //! Events on pods: when a drain began with flows on an instance, and what it came to.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use tidegate_control::clock::rfc3339;
 use tidegate_tests::{
@@ -249,10 +251,15 @@ fn the_last_event_is_written_before_the_process_ends() {
     let clients = flows(&proxy, 2);
     drain(&api, &endpoints, &[&proxy]);
     event(&api, "DrainBegan");
+    // A server that takes its time is waited for.
+    let slow = Duration::from_secs(1);
+    api.fail_always(Calls::about(NEW_EVENTS), Fault::Late(slow));
     proxy.terminate();
     proxy.wait_for_log("shutting down");
+    let began = Instant::now();
     drop(clients);
     proxy.wait_for_end();
+    assert!(began.elapsed() >= slow, "it ended after {:?}", began.elapsed());
     let ended = events(&api, "DrainEnded");
     assert!(ended.first().is_some_and(|ended| note(ended).contains("ended: 2 by the client")), "{ended:?}");
 }

@@ -236,6 +236,20 @@ fn lease_is_given_back_at_the_end() {
     assert!(first.wait_for_end().status.success());
 }
 
+/// A process that has nothing more to do has given the Lease back before it ends, also where the server takes its time.
+#[test]
+fn the_end_waits_for_the_lease() {
+    use tidegate_tests::apiserver::{Calls, Fault};
+    let endpoint = Endpoint::greeting();
+    let api = control_plane(&endpoint);
+    let proxy = instance(&api, own_address(PORT), "tidegate-a");
+    until("it leads", || holder(&api).as_deref() == Some("tidegate-a"));
+    api.fail_always(Calls::about(LEASES), Fault::Late(std::time::Duration::from_millis(500)));
+    proxy.terminate();
+    assert!(proxy.wait_for_end().status.success());
+    assert_eq!(holder(&api), None);
+}
+
 /// What keeps an instance from the Lease is said where operators look: in the log, in the status and in the metrics.
 #[test]
 fn what_keeps_from_the_lease_is_said() {

@@ -60,7 +60,9 @@ async fn what_is_announced_is_written_in_order() {
         assert_eq!(exchange.body["reportingInstance"], "tidegate-a");
         accept(exchange).await;
     }
+    let began = Instant::now();
     rig.follower.announced().await;
+    assert!(began.elapsed() < LAST / 2, "nothing is left to wait for: {:?}", began.elapsed());
     assert_eq!(report(&rig), AnnouncerReport { written_total: 3, ..AnnouncerReport::default() });
 }
 
@@ -95,7 +97,9 @@ async fn a_right_that_is_missing_costs_each_event_one_try() {
         assert!(why.contains(part), "{why}");
     }
     // Nobody waits at the end of the process where it is of no use.
+    let began = Instant::now();
     rig.follower.announced().await;
+    assert!(began.elapsed() < LAST / 2, "{:?}", began.elapsed());
     accept(second).await;
     until(&rig, |report| report.written_total == 1).await;
     assert_eq!((report(&rig).trouble, report(&rig).dropped_total), (None, 1));
@@ -170,33 +174,66 @@ fn a_burst_is_saved_up_and_then_paid_for() {
     assert_eq!(burst, BURST as usize);
     assert_eq!(rate.next(begin), begin + EVERY);
     assert_eq!(rate.next(begin), begin + EVERY * 2);
-    let later = begin + EVERY * (BURST + 2);
+    let later = begin + EVERY * (BURST * 40);
     let burst = (0..2 * BURST).filter(|_| rate.next(later) <= later).count();
     assert_eq!(burst, BURST as usize, "no more is saved up than that");
+}
+
+/// More than a burst takes its time.
+#[tokio::test]
+async fn what_comes_after_a_burst_is_written_at_the_rate() {
+    let began = Instant::now();
+    let rig = announcing(pace()).await;
+    let many = BURST as usize + 2;
+    for number in 0..many {
+        rig.follower.announce(announcement(number));
+    }
+    for number in 0..many {
+        accept(created(&rig, number).await).await;
+    }
+    assert!(began.elapsed() >= EVERY * 2, "{:?}", began.elapsed());
+}
+
+/// An Event is in the namespace of its pod.
+#[tokio::test]
+async fn an_event_is_written_beside_its_pod() {
+    let rig = announcing(pace()).await;
+    rig.follower.announce(Announcement { pod: "prod/web-1".into(), ..announcement(1) });
+    let exchange = rig.next().await;
+    assert_eq!(exchange.target, "/apis/events.k8s.io/v1/namespaces/prod/events");
+    assert_eq!(exchange.body["metadata"]["namespace"], "prod");
+    assert_eq!(exchange.body["regarding"]["namespace"], "prod");
+}
+
+/// A writer of its own beside the source's.
+async fn writer(rig: &Rig, backoff: Backoff) -> Writer {
+    Writer {
+        api: rig.api().await,
+        instance: "tidegate-a".to_owned(),
+        status: rig.follower.status(),
+        rate: Rate::new(Instant::now()),
+        backoff,
+        rng: Rng::new(1),
+    }
+}
+
+/// A wait that has grown is over with a success.
+#[tokio::test]
+async fn after_a_success_the_wait_is_short_again() {
+    let rig = announcing(pace()).await;
+    let base = Duration::from_secs(10);
+    let mut writer = writer(&rig, Backoff::new(base, base * 1_000)).await;
+    while writer.backoff.next(None, &mut writer.rng) <= base {}
+    let waiting = Waiting { announcement: announcement(0), since: Instant::now() };
+    tokio::join!(writer.say(&waiting), async { accept(created(&rig, 0).await).await });
+    assert!(writer.backoff.next(None, &mut writer.rng) <= base);
 }
 
 /// What is too late is not said.
 #[tokio::test]
 async fn nobody_is_told_hours_later() {
     let rig = announcing(pace()).await;
-    let status = rig.follower.status();
-    let api = Arc::new(
-        Api::new(
-            crate::Access { kubeconfig: Some(rig.folder.path().join("kubeconfig")), context: None },
-            Duration::from_secs(1),
-            Arc::clone(&status),
-        )
-        .await
-        .expect("a way to ask"),
-    );
-    let mut writer = Writer {
-        api,
-        instance: "tidegate-a".to_owned(),
-        status,
-        rate: Rate::new(Instant::now()),
-        backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
-        rng: Rng::new(1),
-    };
+    let mut writer = writer(&rig, Backoff::new(Duration::ZERO, Duration::ZERO)).await;
     let since = Instant::now().checked_sub(WORTH).expect("this machine runs longer than that");
     writer.say(&Waiting { announcement: announcement(0), since }).await;
     assert_eq!(report(&rig).dropped_total, 1);

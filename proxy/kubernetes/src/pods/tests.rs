@@ -127,9 +127,13 @@ async fn a_pods_deadline_is_read_and_followed() {
     assert_about(pods.killed_in().await, 300.0);
     say(&mut stream, "ADDED", &killed_in("a", 300)).await;
     say(&mut stream, "MODIFIED", &killed_in("a", 600)).await;
+    let contact = pods.report().last_contact;
+    say(&mut stream, "BOOKMARK", &json!({"metadata": {"resourceVersion": "9"}})).await;
     say(&mut stream, "MODIFIED", &killed_in("a", 30)).await;
     assert_about(pods.killed_in().await, 30.0);
     assert_eq!(pods.report().state, WatchState::Following);
+    assert_eq!(pods.report().bookmarks_total, 1);
+    assert!(pods.report().last_contact > contact, "it was heard from");
     say(&mut stream, "DELETED", &killed_in("a", 30)).await;
     assert_eq!(pods.gone().await, "a");
     pods.rig.nothing_told();
@@ -204,11 +208,66 @@ async fn a_right_that_is_missing_is_said_with_its_remedy() {
     }
     let stream = again.stream().await;
     pods.read().await.refuse(403, "pods \"web-0\" is forbidden").await;
-    let _last = pods.watch().await;
+    let last = pods.watch().await;
     let WatchState::Failing(why) = pods.report().state else { panic!("it fails") };
     assert!(why.contains("may not get pods"), "{why}");
     assert_eq!(pods.report().errors[ErrorCause::Forbidden as usize], 2);
     drop(stream);
+    // With the right it is followed, and nothing is said to be wrong.
+    let _stream = last.stream().await;
+    pods.read().await.answer("200 OK", "", &killed_in("a", 20).to_string()).await;
+    assert_about(pods.killed_in().await, 20.0);
+    let following = async {
+        while pods.report().state != WatchState::Following {
+            tokio::task::yield_now().await;
+        }
+    };
+    crate::rig::within(following).await;
+}
+
+/// A pod is looked for in its own namespace, and told of as there.
+#[tokio::test]
+async fn a_pod_is_followed_in_its_namespace() {
+    let mut pods = Pods::wanting(&[PodRef { name: "prod/web-0".into(), uid: "a".into() }]).await;
+    let watch = pods.rig.next().await;
+    assert!(watch.target.starts_with("/api/v1/namespaces/prod/pods?"), "{}", watch.target);
+    let _stream = watch.stream().await;
+    let read = pods.rig.next().await;
+    assert_eq!(read.target, "/api/v1/namespaces/prod/pods/web-0");
+    read.answer("200 OK", "", &killed_in("a", 30).to_string()).await;
+    assert!(matches!(pods.event().await, Event::PodDeadline { namespace, .. } if &*namespace == "prod"));
+}
+
+/// A watch that has begun is no request that is under way: more pods are watched than requests are made at a time.
+#[tokio::test]
+async fn watches_that_last_hold_up_no_request() {
+    let many: Vec<_> = (0..REQUESTS + 2)
+        .map(|number| PodRef { name: format!("default/pod-{number}").into(), uid: "a".into() })
+        .collect();
+    let pods = Pods::wanting(&many).await;
+    let mut streams = Vec::new();
+    while streams.len() < many.len() {
+        let exchange = pods.rig.next().await;
+        if exchange.is_watch() {
+            streams.push(exchange.stream().await);
+        } else {
+            exchange.answer("200 OK", "", &killed_in("a", 300).to_string()).await;
+        }
+    }
+}
+
+/// A watch that breaks off is an error, where one that ends as agreed is none.
+#[tokio::test]
+async fn a_watch_that_is_cut_is_counted_as_such() {
+    let mut pods = Pods::wanting(&[pod("a")]).await;
+    let stream = pods.begin(&killed_in("a", 300)).await;
+    assert_about(pods.killed_in().await, 300.0);
+    drop(stream);
+    let stream = pods.begin(&killed_in("a", 300)).await;
+    assert_eq!(pods.report().errors[ErrorCause::Cut as usize], 1);
+    stream.finish().await;
+    let _stream = pods.begin(&killed_in("a", 300)).await;
+    assert_eq!(pods.report().errors[ErrorCause::Cut as usize], 1);
 }
 
 /// Beyond so many watches, pods are read, again and again, until a place is free.
@@ -289,14 +348,13 @@ async fn a_line_that_is_too_long_is_left_out() {
 #[tokio::test]
 async fn the_wait_grows_once_for_all_and_begins_anew_after_a_success() {
     let pods = Pods::wanting(&[]).await;
-    let access = crate::Access { kubeconfig: Some(pods.rig.folder.path().join("kubeconfig")), context: None };
     let status = pods.rig.follower.status();
-    let api = Api::new(access, pace().patience, Arc::clone(&status)).await.expect("a way to ask");
+    let api = pods.rig.api().await;
     let (events, _told) = mpsc::channel(1);
     let base = Duration::from_secs(10);
     let pace = Pace { retry: base, retry_limit: base * 1_000, ..pace() };
     let rng = RefCell::new(Rng::new(1));
-    let shared = Shared::new(&Arc::new(api), &events, &status, pace, pods.origin, rng);
+    let shared = Shared::new(&api, &events, &status, pace, pods.origin, rng);
     let failure = Failure::new(ErrorCause::Server, "it does not work");
     for _ in 0..8 {
         shared.failed(&failure);

@@ -8,16 +8,16 @@ fn teller() -> Teller {
     Teller { clock: Clock::start(), node: Some("node-1".into()) }
 }
 
-fn endpoint(pod_uid: Option<&str>) -> Arc<Endpoint> {
+fn endpoint(pod_uid: Option<&str>, mode: AdmissionMode) -> Arc<Endpoint> {
     let port = ServicePort { service: ServiceName::new("default", "web"), port: Some("http".into()) };
     let address: SocketAddr = "10.0.0.1:8080".parse().unwrap();
     let identity = EndpointIdentity { pod_uid: pod_uid.map(Arc::from), address };
-    Endpoint::new(EndpointId(1), Arc::new(port), identity, AdmissionMode::Closed)
+    Endpoint::new(EndpointId(1), Arc::new(port), identity, mode)
 }
 
 fn began(flows: u64) -> DrainBeginning {
     DrainBeginning {
-        endpoint: endpoint(Some("uid-1")),
+        endpoint: endpoint(Some("uid-1"), AdmissionMode::Closed),
         pod: Some("default/web-0".into()),
         causes: DrainCause::of("slice", Some("default/web-1")).into_iter().collect(),
         flows,
@@ -35,7 +35,7 @@ fn over(flows_at_start: u64, of: &[(FlowEnd, u64)]) -> AuditRecord {
         over: true,
         published_after: None,
         drain: DrainRecord {
-            endpoint: endpoint(Some("uid-1")),
+            endpoint: endpoint(Some("uid-1"), AdmissionMode::Closed),
             pod: Some("default/web-0".into()),
             causes: DrainCause::of("operator", Some("ann")).into_iter().collect(),
             began,
@@ -101,13 +101,21 @@ fn an_undone_drain_is_told_of_with_what_stays() {
     let mut record = over(3, &[(FlowEnd::Client, 2)]);
     record.drain.undone = true;
     record.drain.flows_left = 1;
-    let said = teller().over(&record).expect("there is something to say");
-    assert_eq!((said.reason, said.is_warning), ("DrainUndone", false));
-    assert!(
-        said.note.contains("new flows again through node node-1 after 12.3 seconds, 1 flow stays. "),
-        "{}",
-        said.note
-    );
+    // What was cut at a deadline is over with the drain.
+    record.drain.deadline = Some(Timestamp::from_nanos(5_000_000_000));
+    for (mode, words) in [
+        (AdmissionMode::Open, "new flows again"),
+        (AdmissionMode::Closed, "no drain any more, and no new flows"),
+    ] {
+        record.drain.endpoint = endpoint(Some("uid-1"), mode);
+        let said = teller().over(&record).expect("there is something to say");
+        assert_eq!((said.reason, said.is_warning), ("DrainUndone", false));
+        let expected = format!("{words} through node node-1 after 12.3 seconds, 1 flow stays. ");
+        assert!(said.note.contains(&expected) && !said.note.contains("Deadline"), "{}", said.note);
+    }
+    // The successor tells of an end of its flows; that it was undone here is told here.
+    record.drain.ends = ends(&[(FlowEnd::Elsewhere, 2)]);
+    assert!(teller().over(&record).is_some());
 }
 
 /// Without flows here there is nothing to say, nor of an endpoint that is no pod.
@@ -118,5 +126,8 @@ fn where_nothing_happens_nothing_is_said() {
     // None at the beginning, and some since, as a last resort.
     assert!(teller().over(&over(0, &[(FlowEnd::Client, 1)])).is_some());
     assert_eq!(teller().began(&DrainBeginning { pod: None, ..began(1) }), None);
-    assert_eq!(teller().began(&DrainBeginning { endpoint: endpoint(None), ..began(1) }), None);
+    assert_eq!(
+        teller().began(&DrainBeginning { endpoint: endpoint(None, AdmissionMode::Closed), ..began(1) }),
+        None
+    );
 }

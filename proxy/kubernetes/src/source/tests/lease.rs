@@ -100,3 +100,13 @@ async fn nothing_more(rig: &Rig) {
     let more = tokio::time::timeout(Duration::from_millis(50), rig.next()).await;
     assert!(more.is_err(), "nobody asks: {}", more.expect("a request").head);
 }
+
+/// A process that takes over from another one does not touch the Lease before it has.
+#[tokio::test]
+async fn who_waits_for_its_turn_asks_for_no_lease() {
+    let options = Options { writing: Some(writing()), waits_to_write: true, ..Options::default() };
+    let rig = Rig::start_with(options, pace(), &["leases"]).await;
+    nothing_more(&rig).await;
+    rig.follower.begin_to_write();
+    assert_eq!(rig.next().await.target, LEASE);
+}

@@ -59,6 +59,19 @@ async fn the_instances_service_is_followed_wherever_it_is() {
     assert_eq!(rig.change().await, "+tidegate-1 12");
 }
 
+/// A namespace whose endpoints flows go to is waited for, also without the right to follow it.
+#[tokio::test]
+async fn a_namespace_that_may_not_be_read_is_waited_for() {
+    let (mut rig, [own, one]) = beside(pace()).await;
+    own.items(11, None, &[of_the_instances(3)]).await;
+    let _own = rig.expect("watch /namespaces/system/").await;
+    one.refuse(403, "endpointslices is forbidden").await;
+    let one = rig.expect("list /namespaces/one/").await;
+    rig.nothing_told();
+    one.items(12, None, &[]).await;
+    assert_eq!(rig.listed().await, ["system/tidegate-1"]);
+}
+
 /// Without the right to follow it nobody waits for it, and it is said; when it can be read, it is.
 #[tokio::test]
 async fn the_instances_service_holds_nobody_up() {

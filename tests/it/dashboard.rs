@@ -1,4 +1,6 @@
-//! The dashboard in a real browser: what it shows, what its buttons do, what it asks for, and nothing from elsewhere.
+//! The dashboard in a real browser. Here with a real proxy: what it shows, what its buttons do, what it asks for, and
+//! nothing from elsewhere. In the modules below with an API that is written by the test, so that each fact and each
+//! trouble can be had at will.
 
 use std::net::TcpStream;
 
@@ -7,6 +9,11 @@ use serde_json::{Value, json};
 use tidegate_tests::support::{
     Answer, Browser, Connection, DEADLINE, Endpoint, Proxy, Setup, api, eventually, until,
 };
+
+mod access;
+mod asks;
+mod canned;
+mod drawn;
 
 use crate::setup;
 
@@ -156,75 +163,6 @@ fn a_wrong_token_is_said_to_be_wrong() {
     browser.click("#forget");
     browser.until("it asks again", "document.querySelector('#token-dialog')?.open === true");
 }
-
-/// Everything that can be pressed has a name, everything can be reached by keyboard, and texts can be read in both
-/// colour schemes; on a narrow screen nothing sticks out.
-#[test]
-fn the_page_can_be_read_and_used_by_everybody() {
-    let Some(mut browser) = Browser::start() else { return };
-    let endpoints = Endpoint::greeting_group(2);
-    let served = Served::start(on_tcp(&endpoints), None);
-    let _flows = served.flows(4);
-    served.post("/v1/drain", &drain(&endpoints[0]));
-    browser.open(&served.page());
-    browser.until("a drain is shown", "document.querySelectorAll('.card').length === 1");
-    browser.until("endpoints are shown", "document.querySelectorAll('td.action button').length === 2");
-
-    let nameless = "[...document.querySelectorAll('button, input, progress, summary')].filter((it) => \
-                    !(it.labels?.length || it.getAttribute('aria-label') || it.textContent.trim())).length";
-    assert_eq!(browser.value(nameless), json!(0));
-    let landmarks = "['header', 'main', 'footer', 'h1', 'main section[aria-labelledby]'].every((it) => \
-                     document.querySelector(it))";
-    assert_eq!(browser.value(landmarks), json!(true));
-    let mut reached = Vec::new();
-    for _ in 0..12 {
-        browser.press("Tab");
-        reached.push(browser.value("document.activeElement.innerText || document.activeElement.id"));
-    }
-    for wanted in ["Undrain", "Drain"] {
-        assert!(reached.iter().any(|it| it == wanted), "{wanted} is not reached by Tab: {reached:?}");
-    }
-
-    for scheme in ["light", "dark"] {
-        browser.prefer(scheme);
-        let faint = browser.value(CONTRAST);
-        assert_eq!(faint, json!([]), "too little contrast in {scheme}");
-    }
-    for width in [1280, 700, 360] {
-        browser.width(width);
-        let sticks_out = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
-        assert_eq!(browser.value(sticks_out), json!(0), "at {width}");
-    }
-    expect_nothing_foreign(&mut browser, &served);
-}
-
-/// The texts whose contrast with what is behind them is below 4.5 (WCAG 2.2, 1.4.3).
-const CONTRAST: &str = "(() => {
-    const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-    const light = (color) => {
-        const [r, g, b] = color.map((part) => {
-            const c = part / 255;
-            return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-        });
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const behind = (element) => {
-        for (let it = element; it; it = it.parentElement) {
-            const color = parse(getComputedStyle(it).backgroundColor);
-            if (color.length < 4 || color[3] > 0) return color.slice(0, 3);
-        }
-        return [255, 255, 255];
-    };
-    const faint = [];
-    for (const element of document.querySelectorAll('body *')) {
-        const hasText = [...element.childNodes].some((it) => it.nodeType === 3 && it.data.trim());
-        if (!hasText || !element.checkVisibility()) continue;
-        const pair = [parse(getComputedStyle(element).color).slice(0, 3), behind(element)].map(light);
-        const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
-        if (ratio < 4.5) faint.push(`${element.className} ${element.innerText}: ${ratio.toFixed(2)}`);
-    }
-    return faint;
-})()";
 
 /// Whatever was asked for was asked of this proxy, and the browser had nothing to refuse.
 #[track_caller]

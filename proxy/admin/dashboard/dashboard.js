@@ -44,7 +44,11 @@ function keep(parent, items, key, create, update) {
     if (place !== child) parent.insertBefore(child, place);
     before = child;
   }
-  for (const gone of known.values()) gone.remove();
+  for (const gone of known.values()) {
+    // Whoever was at something that goes is not thrown back to the beginning of the page.
+    if (gone.contains(document.activeElement)) parent.focus();
+    gone.remove();
+  }
 }
 
 // --- asking -------------------------------------------------------------------------------------------------------
@@ -89,7 +93,8 @@ async function ask(path, body) {
 
 /** Asks the operator for the token, once for all who wait. `refused` is the token that did not do. */
 function wantToken(refused) {
-  if (refused && sessionStorage.getItem(TOKEN) !== refused) return Promise.resolve();
+  // Another one was given since this was asked, which may have been without any.
+  if (sessionStorage.getItem(TOKEN) !== refused) return Promise.resolve();
   if (!tokenGiven) {
     sessionStorage.removeItem(TOKEN);
     live("waiting", "waiting for the token");
@@ -111,14 +116,20 @@ function wantToken(refused) {
 
 const pause = (time) => new Promise((over) => setTimeout(over, time));
 
-/** Does something again and again; says what went wrong, and goes on. */
+/** Does something; says what went wrong. */
+async function attempt(what) {
+  try {
+    await what();
+    fine(what);
+  } catch (error) {
+    trouble(what, error);
+  }
+}
+
+/** Does something again and again, for as long as somebody looks. */
 async function again(what, every) {
   for (;;) {
-    try {
-      if (!document.hidden) await what();
-    } catch (error) {
-      trouble(error);
-    }
+    if (!document.hidden) await attempt(what);
     await pause(every);
   }
 }
@@ -128,24 +139,37 @@ function live(state, text) {
   say(at("live-text"), text);
 }
 
-function trouble(error) {
-  const text = error instanceof Refused ? error.message : "The proxy does not answer. It is asked again.";
-  at("trouble").hidden = false;
-  say(at("trouble"), text);
-  if (!(error instanceof Refused)) live("lost", "not connected");
+const SILENT = "The proxy does not answer.";
+const wordsOf = (error) => (error instanceof Refused ? error.message : SILENT);
+
+/** What goes wrong at this moment, by what was tried; it stays until that goes well. */
+const troubles = new Map();
+/** What the operator asked for and was refused, which stays to be read whatever else goes well. */
+let refusal = { text: "", until: 0 };
+
+function trouble(what, error) {
+  troubles.set(what, wordsOf(error));
+  drawTroubles();
 }
 
-/** What the operator asked for and was refused stays to be read, whatever else goes well. */
-let readUntil = 0;
+function fine(what) {
+  troubles.delete(what);
+  drawTroubles();
+}
 
 function refused(error) {
-  trouble(error);
-  readUntil = performance.now() + 10000;
+  refusal = { text: wordsOf(error), until: performance.now() + 10000 };
+  drawTroubles();
 }
 
-function fine() {
-  if (performance.now() >= readUntil) at("trouble").hidden = true;
-  live("live", "live");
+function drawTroubles() {
+  const all = [...troubles.values()];
+  const isSilent = all.includes(SILENT);
+  const text = performance.now() < refusal.until ? refusal.text : isSilent ? `${SILENT} It is asked again.` : all[0];
+  if (text) say(at("trouble"), text);
+  at("trouble").hidden = !text;
+  if (isSilent) live("lost", "not connected");
+  else live("live", "live");
 }
 
 // --- words --------------------------------------------------------------------------------------------------------
@@ -193,21 +217,25 @@ async function follow() {
         text += value;
         const lines = text.split("\n");
         text = lines.pop();
-        for (const line of lines.filter(Boolean)) drawDrains(JSON.parse(line));
+        for (const line of lines.filter(Boolean)) {
+          fine(follow);
+          drawDrains(JSON.parse(line));
+        }
       }
     } catch (error) {
-      trouble(error);
+      trouble(follow, error);
       await pause(2000);
       // Where too many follow, a look now and then is better than nothing.
-      if (error instanceof Refused && error.status === 429) {
-        await ask("/v1/drains").then((answer) => answer.json()).then(drawDrains).catch(trouble);
-      }
+      if (error.status === 429) await lookAtDrains().catch(() => {});
     }
   }
 }
 
+async function lookAtDrains() {
+  drawDrains(await (await ask("/v1/drains")).json());
+}
+
 function drawDrains(sample) {
-  fine();
   sampledAt = performance.now();
   for (const drain of sample.drains) {
     if (!drains.some((known) => known.id === drain.id)) {
@@ -216,9 +244,9 @@ function drawDrains(sample) {
   }
   for (const known of drains) {
     if (!sample.drains.some((drain) => drain.id === known.id)) {
-      const over = sample.over.find((record) => record.id === known.id);
-      say(at("said"), `${known.endpoint} ${over?.undone ? "takes new flows again" : "is drained"}`);
-      look();
+      const over = sample.over.find((record) => record.id === known.id && record.began === known.since);
+      tellEnd(known, over).catch(() => say(at("said"), `${known.endpoint} is not draining any more`));
+      attempt(look);
     }
   }
   drains = sample.drains;
@@ -227,13 +255,27 @@ function drawDrains(sample) {
   keep(at("drains"), drains, (drain) => drain.id, createDrain, updateDrain);
 }
 
+/** Says how a drain ended. Without a record, as from another process than the one before, only that it is not on. */
+async function tellEnd({ id, service, endpoint }, over) {
+  if (!over) return say(at("said"), `${endpoint} is not draining any more`);
+  if (!over.undone) return say(at("said"), `${endpoint} is drained`);
+  const row = (await endpointsOf(plain(service))).find((row) => row.id === id);
+  const now = row?.eligible ? "takes new flows again"
+    : row?.conditions ? "is not draining any more, and gets no new flows for another reason"
+    : "is not draining any more; it has gone, and its flows go on to their own end";
+  say(at("said"), `${endpoint} ${now}`);
+}
+
 function createDrain(drain) {
   const fact = (name, word) => make("div", {}, make("dt", {}, word), make("dd", { class: name }));
   const name = make("h3", {}, drain.endpoint);
   return make("li", { class: "card" },
     make("div", { class: "top" },
       make("div", {}, name, make("p", { class: "sub where" })),
-      make("button", { type: "button", class: "undrain", onclick: (event) => undrain(event.target, drain) }, "Undrain")),
+      make("button", {
+        type: "button", class: "undrain", "aria-label": `Undrain ${drain.endpoint} of ${drain.service}`,
+        onclick: (event) => undrain(event.target, drain),
+      }, "Undrain")),
     make("p", { class: "left" }, make("span", { class: "flows" }), make("small", { class: "of" })),
     make("progress", { "aria-label": `Flows of ${drain.endpoint} that have ended` }),
     make("dl", {},
@@ -313,14 +355,18 @@ async function look() {
   });
   const names = new Set(status.services.map((service) => service.service).filter(isOpen).map(plain));
   for (const name of names) {
-    const answer = await (await ask(`/v1/endpoints?service=${encodeURIComponent(name)}`)).json();
+    const rows = await endpointsOf(name);
     for (const part of services.children) {
       if (plain(part.dataset.key) === name) {
-        drawEndpoints(part, answer.endpoints.filter((endpoint) => endpoint.service === part.dataset.key));
+        drawEndpoints(part, rows.filter((endpoint) => endpoint.service === part.dataset.key));
       }
     }
   }
-  fine();
+}
+
+async function endpointsOf(name) {
+  const answer = await ask(`/v1/endpoints?service=${encodeURIComponent(name)}`);
+  return (await answer.json()).endpoints;
 }
 
 function drawStatus(status) {
@@ -347,11 +393,11 @@ function createService(service) {
     make("p", { class: "more", hidden: "" },
       make("button", { type: "button", onclick: () => {
         shown.set(service.service, (shown.get(service.service) ?? ROWS) + ROWS);
-        look().catch(trouble);
+        attempt(look);
       } }, "Show more endpoints")));
   part.querySelector("summary").addEventListener("click", () => {
     opened.set(service.service, !part.open);
-    if (!part.open) look().catch(trouble);
+    if (!part.open) attempt(look);
   });
   return part;
 }
@@ -366,13 +412,13 @@ const cell = (label, ...children) => make("td", { role: "cell", "data-label": la
 
 function createEndpoint(endpoint) {
   const chip = (label, name) => cell(label, make("span", { class: `chip ${name}` }));
-  const row = make("tr", { role: "row" },
+  return make("tr", { role: "row" },
     make("td", { role: "cell" }, make("code", {}, endpoint.endpoint), make("span", { class: "sub" })),
     chip("Ready", "ready"), chip("Serving", "serving"), chip("Terminating", "terminating"),
-    chip("New flows", "new"), chip("Admin state", "admin"),
+    chip("New flows", "new"),
+    cell("Admin state", make("span", { class: "chip admin" }), make("span", { class: "sub reason" })),
     make("td", { role: "cell", class: "number flows", "data-label": "Flows" }),
     make("td", { role: "cell", class: "action" }, make("button", { type: "button" })));
-  return row;
 }
 
 /** A chip that says yes or no; `good` is what is as it should be. */
@@ -394,7 +440,7 @@ function updateEndpoint(row, endpoint) {
   const admin = row.querySelector(".admin");
   say(admin, drained ? `drain, by ${endpoint.admin_state.by ?? "an operator"}` : "in service");
   admin.className = `chip admin ${drained ? "warn" : "none"}`;
-  admin.title = endpoint.admin_state.reason ?? "";
+  say(row.querySelector(".reason"), endpoint.admin_state.reason ?? "");
   say(row.querySelector(".flows"), endpoint.flows.toLocaleString("en"));
   const button = row.querySelector("button");
   say(button, drained ? "Undrain" : "Drain");
@@ -405,17 +451,27 @@ function updateEndpoint(row, endpoint) {
 
 // --- changes ------------------------------------------------------------------------------------------------------
 
-async function undrain(button, endpoint) {
-  button.disabled = true;
+/** Does what a button is for, once at a time. The button keeps the focus, which `disabled` would take from it. */
+async function once(button, what) {
+  if (button.ariaDisabled === "true") return;
+  button.ariaDisabled = "true";
+  try {
+    await what();
+  } finally {
+    button.ariaDisabled = null;
+  }
+}
+
+const undrain = (button, endpoint) => once(button, async () => {
   try {
     await ask("/v1/undrain", { service: plain(endpoint.service), endpoint: endpoint.endpoint, by: "dashboard" });
-    say(at("said"), `${endpoint.endpoint} is taken back into service`);
-    await look();
+    // Whether it takes new flows is not the operators' word alone.
+    say(at("said"), `${endpoint.endpoint} is no longer drained by operators`);
   } catch (error) {
     refused(error);
   }
-  button.disabled = false;
-}
+  await attempt(look);
+});
 
 let meant = null;
 
@@ -443,22 +499,22 @@ at("drain-form").addEventListener("submit", async (event) => {
     at("drain-deadline").focus();
     return;
   }
-  at("drain-send").disabled = true;
-  try {
-    await ask("/v1/drain", {
-      service: plain(meant.service),
-      endpoint: meant.endpoint,
-      by: "dashboard",
-      reason: at("drain-reason").value.trim() || undefined,
-      deadline_ms: deadline,
-    });
-    at("drain-dialog").close();
-    say(at("said"), `${meant.endpoint} gets no new flows`);
-    await look();
-  } catch (error) {
-    say(at("drain-wrong"), error instanceof Refused ? error.message : "The proxy does not answer.");
-  }
-  at("drain-send").disabled = false;
+  await once(at("drain-send"), async () => {
+    try {
+      await ask("/v1/drain", {
+        service: plain(meant.service),
+        endpoint: meant.endpoint,
+        by: "dashboard",
+        reason: at("drain-reason").value.trim() || undefined,
+        deadline_ms: deadline,
+      });
+      at("drain-dialog").close();
+      say(at("said"), `${meant.endpoint} gets no new flows`);
+    } catch (error) {
+      say(at("drain-wrong"), wordsOf(error));
+    }
+    await attempt(look);
+  });
 });
 at("drain-cancel").addEventListener("click", () => at("drain-dialog").close());
 at("forget").addEventListener("click", () => {
@@ -485,8 +541,9 @@ function createRecord(record) {
     ["Broken", record.broken], ["New after", record.flows_after_start],
   ];
   const name = [plain(record.service), record.pod].filter(Boolean).join(" · ");
-  return make("tr", { role: "row", title: record.why },
-    make("td", { role: "cell" }, make("code", {}, record.endpoint), make("span", { class: "sub" }, name)),
+  return make("tr", { role: "row" },
+    make("td", { role: "cell" }, make("code", {}, record.endpoint), make("span", { class: "sub" }, name),
+      make("span", { class: "sub" }, record.why)),
     cell("Outcome", make("span", { class: `chip ${kind}` }, word)),
     cell("Ended", clock(record.ended)),
     ...numbers.map(([label, number]) =>

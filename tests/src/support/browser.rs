@@ -90,6 +90,20 @@ impl Browser {
         self.until("the page is loaded", "document.readyState === 'complete'");
     }
 
+    /// Runs a script in every page from here on, before the page's own.
+    pub fn before(&mut self, script: &str) {
+        self.call("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": script }));
+    }
+
+    /// What a screen reader is told of: everything of these roles, as its role and its name.
+    pub fn named(&mut self, roles: &[&str]) -> Vec<String> {
+        let tree = self.call("Accessibility.getFullAXTree", &json!({}));
+        let word = |node: &Value, part: &str| node[part]["value"].as_str().unwrap_or_default().to_owned();
+        let nodes = tree["nodes"].as_array().into_iter().flatten().filter(|node| node["ignored"] == false);
+        let nodes = nodes.filter(|node| roles.contains(&&*word(node, "role")));
+        nodes.map(|node| format!("{} {}", word(node, "role"), word(node, "name"))).collect()
+    }
+
     /// The value of an expression in the page.
     #[track_caller]
     pub fn value(&mut self, expression: &str) -> Value {
@@ -124,9 +138,9 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", &json!({ "features": features }));
     }
 
-    /// Gives the page a width.
+    /// Gives the page a width; a narrow one is a telephone's, which takes the page's word for how wide it is.
     pub fn width(&mut self, width: u32) {
-        let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+        let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500});
         self.call("Emulation.setDeviceMetricsOverride", &size);
     }
 

@@ -309,6 +309,8 @@ function countDown(card, drain) {
   const part = (name) => card.querySelector(`.${name}`);
   if (drain.deadline_seconds === null) {
     say(part("deadline"), "none");
+  } else if (drain.put_off) {
+    say(part("deadline"), "put off, as no endpoint was ready");
   } else {
     const left = drain.deadline_seconds - passed;
     say(part("deadline"), left >= 0 ? `in ${span(left)} (${clock(drain.deadline)})` : `over for ${span(-left)}`);

@@ -183,6 +183,9 @@ fn time_alone_moves_deadlines(page: &mut Canned) {
         assert_eq!(page.browser.text(".card .ends"), ends);
     }
     page.browser.value("window.passed = 0");
+    page.tell(&[with(drain(2), json!({"deadline": BEGAN, "deadline_seconds": -90.0, "put_off": true}))], &[]);
+    let put_off = "document.querySelector('.card .deadline').textContent === 'put off, as no endpoint was ready'";
+    page.browser.until("it is put off, and not over", put_off);
 }
 
 /// A drain that is over is not always one that has done what it was for.

@@ -1,6 +1,7 @@
-use std::io::Write as _;
+use std::{future::poll_fn, io::Write as _, pin::Pin};
 
 use axum::body::to_bytes;
+use hyper::body::Body as _;
 use tempfile::NamedTempFile;
 use tidegate_core::{Conditions, Event, Permit, Tier};
 use tokio::time::{Instant, advance};
@@ -59,14 +60,18 @@ impl Gate {
     }
 }
 
-async fn ask(mut router: Router, path: &str, from: &str, token: Option<&str>) -> (StatusCode, String) {
+async fn respond(mut router: Router, path: &str, from: &str, token: Option<&str>) -> Response {
     let mut request = Request::get(path).header("host", "10.0.0.9:9903");
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
     let mut request = request.body(Body::empty()).unwrap();
     request.extensions_mut().insert(Caller { address: from.parse().unwrap(), is_encrypted: false });
-    let response = router.call(request).await.unwrap();
+    router.call(request).await.unwrap()
+}
+
+async fn ask(router: Router, path: &str, from: &str, token: Option<&str>) -> (StatusCode, String) {
+    let response = respond(router, path, from, token).await;
     let status = response.status();
     let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
     (status, String::from_utf8(bytes.to_vec()).unwrap())
@@ -201,6 +206,24 @@ async fn a_gate_that_stops_says_so() {
     assert_eq!((status, lines.len()), (StatusCode::OK, 2), "{text}");
     assert!(lines[0].contains("\"progress\"") && lines[1].contains("\"again\""), "{text}");
     assert_eq!(gate.ended(GateEnd::Stopped), 2);
+}
+
+/// Whoever follows a pod's gate hears of this instance once a second, though nothing changes: silence means that it has
+/// gone.
+#[tokio::test(start_paused = true)]
+async fn a_feed_says_something_every_second() {
+    let token = "a token of some length";
+    let (peers, _file) = peers(token);
+    let gate = Gate::start(Some(peers), 64).await;
+    let feed = respond(gate.router.clone(), "/v1/peer/gate?uid=uid-web-0", "10.0.0.8", Some(token)).await;
+    assert_eq!(feed.status(), StatusCode::OK);
+    let mut lines = feed.into_body();
+    let began = Instant::now();
+    for seconds in 0..4 {
+        let line = poll_fn(|cx| Pin::new(&mut lines).poll_frame(cx)).await.unwrap().unwrap();
+        assert!(line.data_ref().is_some_and(|line| line.ends_with(b"\n")));
+        assert_eq!(began.elapsed().as_secs(), seconds);
+    }
 }
 
 /// A wrong token, or none, learns nothing; nor does anybody where there are no peers.

@@ -104,7 +104,7 @@ impl Admission {
     }
 
     /// Counts one flow out; the number of flows that there were where the endpoint is not open.
-    fn leave(&self) -> Option<u64> {
+    pub(crate) fn leave(&self) -> Option<u64> {
         let before = self.0.fetch_sub(1, Ordering::AcqRel);
         (AdmissionMode::of(before) != AdmissionMode::Open).then_some(before & COUNT)
     }

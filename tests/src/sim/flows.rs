@@ -92,11 +92,12 @@ impl World {
         }
     }
 
-    /// Some flow is ended by one of its ends.
+    /// Some flow is ended by one of its ends, or by an operator.
     pub(super) fn close_flow(&mut self) {
         if !self.flows.is_empty() {
             let at = self.generator.rng.below(self.flows.len());
-            let end = [FlowEnd::Client, FlowEnd::Endpoint, FlowEnd::Broken][self.generator.rng.below(3)];
+            let ends = [FlowEnd::Client, FlowEnd::Endpoint, FlowEnd::Broken, FlowEnd::Ordered];
+            let end = ends[self.generator.rng.below(ends.len())];
             self.end_flow(at, end);
         }
     }

@@ -147,6 +147,7 @@ impl World {
                 for (instance, peer) in self.instances.iter().zip(peers) {
                     let is_silent = matches!(peer, PeerState::Silent { .. });
                     let was_done = matches!(peer, PeerState::Silent { was_done: true, .. });
+                    assert_eq!(peer.is_given_up(self.now), is_silent && !was_done, "{peer:?}");
                     assert!(is_silent || instance.flows_of(uid) == 0, "flows are left on {uid} elsewhere");
                     seen.gates_done_before_silence += u64::from(was_done);
                     seen.gates_given_up += u64::from(is_silent && !was_done);

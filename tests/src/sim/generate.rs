@@ -320,17 +320,22 @@ impl Generator {
             EndpointSelector::Pod { service, pod: format!("pod-{address}").into() }
         };
         let state = if self.chance(40) { AdminState::Drain } else { AdminState::InService };
-        let time = if self.chance(5) { Duration::ZERO } else { self.time() };
+        let time = if self.chance(20) { Duration::ZERO } else { self.time() };
         let deadline = (state == AdminState::Drain && self.chance(60)).then_some(time);
         Event::AdminStateRequested { endpoints, state, by: "ann".into(), reason: String::new(), deadline }
     }
 
-    /// An operator means an endpoint that has gone: drains it, or takes a drain back.
-    pub(super) fn operator_of_gone(&mut self, gone: &[(Key, bool)]) -> Option<Event> {
+    /// Something is said of an endpoint that has gone: when its pod is killed, or what operators want of it.
+    pub(super) fn of_gone(&mut self, gone: &[(Key, bool)], now: Timestamp) -> Option<Event> {
         let ((port, identity), drains) = gone.get(self.rng.below(gone.len().max(1)))?;
+        let service = port.service.clone();
+        if let Some(uid) = identity.pod_uid.clone().filter(|_| self.chance(40)) {
+            let namespace = service.namespace().into();
+            return Some(Event::PodDeadline { namespace, uid, killed: now.after(self.time()) });
+        }
         let state = if *drains { AdminState::InService } else { AdminState::Drain };
         Some(Event::AdminStateRequested {
-            endpoints: EndpointSelector::Address { service: port.service.clone(), address: identity.address },
+            endpoints: EndpointSelector::Address { service, address: identity.address },
             state,
             by: "ann".into(),
             reason: String::new(),

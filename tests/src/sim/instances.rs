@@ -78,6 +78,17 @@ impl Instance {
         own.any(|endpoint| endpoint.admission().mode() != AdmissionMode::Closed)
     }
 
+    /// It says that it is done with a pod just where it is.
+    fn check_done(&self, uid: &Arc<str>, facts: &GateFacts) {
+        let is_done = facts.is_done();
+        assert!(
+            !is_done || (self.flows_of(uid) == 0 && !self.is_open(uid)),
+            "not done with {uid}: {facts:?}"
+        );
+        let is_over = !facts.known || (facts.terminating && facts.programmed);
+        assert_eq!(is_done, facts.synced && is_over && facts.flows == 0, "{facts:?}");
+    }
+
     /// A pod's gate asks it, where it can be reached; what is known of it there.
     pub(super) fn ask(&mut self, uid: &Arc<str>, began: Timestamp, now: Timestamp) -> PeerState {
         match self.away_since {
@@ -88,6 +99,7 @@ impl Instance {
                     self.poll(now);
                 }
                 let facts = self.facts(uid);
+                self.check_done(uid, &facts);
                 self.said.insert(Arc::clone(uid), facts);
                 PeerState::Facts(facts)
             }

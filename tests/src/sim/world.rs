@@ -110,8 +110,8 @@ impl World {
             26 => (0..30).for_each(|_| self.open_flow()),
             27 => {
                 let gone = self.ledger.gone();
-                let request = self.generator.operator_of_gone(&gone);
-                self.tell(request.into_iter().collect());
+                let fact = self.generator.of_gone(&gone, self.now);
+                self.tell(fact.into_iter().collect());
             }
             0..=6 => {
                 let facts = self.generator.facts(&self.model, self.now);

@@ -134,6 +134,15 @@ fn a_deadline_that_was_put_off_stays_so_until_an_earlier_one_is_told() {
 }
 
 #[test]
+fn a_short_wait_takes_nothing_of_what_a_long_one_gave() {
+    let mut schedule = Schedule::new(plan(21_000, None, 100));
+    schedule.resume(at(1_000), 4_000, at(61_000));
+    assert_eq!(schedule.plan().deadline, at(81_000));
+    schedule.resume(at(62_000), 4, at(62_050));
+    assert_eq!(schedule.plan().deadline, at(81_000));
+}
+
+#[test]
 fn who_has_time_until_later_does_not_hurry_others() {
     let now = at(1_000);
     let drains = [(100, at(11_000)), (50, at(11_000)), (8_000, at(101_000))];

@@ -1,5 +1,8 @@
-//! A worker with real sockets: freezing flows and taking them over; and, in `sheds`, telling them to go.
+//! A worker with real sockets: freezing flows and taking them over; and telling them to go: ahead of deadlines (`sheds`), for
+//! their age (`lifetimes`), to other endpoints (`rebalances`).
 
+mod lifetimes;
+mod rebalances;
 mod sheds;
 
 use std::{

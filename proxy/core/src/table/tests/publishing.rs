@@ -26,6 +26,25 @@ fn an_equal_update_is_no_change() {
     assert!(world.said().is_empty());
 }
 
+/// How fast flows of a service are told to go is one word for all its snapshots: a change gives nobody another turn.
+#[test]
+fn a_new_snapshot_keeps_the_pace() {
+    let says = |conditions| {
+        slice("a", vec![endpoint("p1", "10.0.0.1", READY), endpoint("p2", "10.0.0.2", conditions)])
+    };
+    let mut world = World::listed(vec![says(READY)]);
+    let take = |world: &World| {
+        let (_, service) = world.snapshot.services().next().expect("it is published");
+        let paces = service.paces();
+        (paces.drain.take(1, world.now), paces.lifetime.take(1, world.now))
+    };
+    assert_eq!(take(&world), (true, true));
+    let generation = world.table.generation();
+    world.apply(says(LEAVING));
+    assert_eq!(world.table.generation(), generation + 1);
+    assert_eq!(take(&world), (false, false));
+}
+
 /// A change that alters nothing for new flows needs no snapshot.
 #[test]
 fn a_change_among_the_ineligible_is_not_published() {

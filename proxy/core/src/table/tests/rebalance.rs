@@ -161,6 +161,33 @@ fn shares_follow_the_flows() {
     assert!(flows_of(&world, "10.0.0.1:80") >= share.min(12));
 }
 
+/// Flows that come meanwhile make every share larger: who has no more than that any longer keeps them all.
+#[test]
+fn shares_grow_with_the_flows() {
+    let (mut world, mut flows) = scaled_up(settings());
+    tick(&mut world, DELAY);
+    let run = run(&mut world);
+    flows.extend((0..90).map(|_| world.admit().unwrap()));
+    tick(&mut world, 1_000);
+    assert_eq!(carry_out(&mut world, &run, &mut flows), 0);
+}
+
+/// A run that is ended is over when those who were told to go have gone.
+#[test]
+fn a_run_is_over_when_all_who_were_told_have_gone() {
+    let (mut world, flows) = scaled_up(settings());
+    tick(&mut world, DELAY);
+    let run = run(&mut world);
+    let told_to_go = flows[0].endpoint().id();
+    assert_eq!(run.claim(told_to_go, world.now), Claim::Granted);
+    world.apply(with(4));
+    tick(&mut world, 1_000);
+    assert!(told(&mut world).is_empty(), "one is on its way");
+    run.left(told_to_go);
+    tick(&mut world, 1_000);
+    assert!(told(&mut world)[0].is_none());
+}
+
 /// A run whose flows are never quiet makes room for the next service.
 #[test]
 fn services_have_their_turn_one_after_the_other() {

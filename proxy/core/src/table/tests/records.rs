@@ -1,4 +1,4 @@
-use alloc::{string::ToString, vec, vec::Vec};
+use alloc::{string::ToString, sync::Arc, vec, vec::Vec};
 
 use crate::{
     DrainRecord, EndpointIdentity, Event, FlowEnd, Notice, Output, ServiceSettings, WhenNoneReady,
@@ -15,6 +15,12 @@ fn records(world: &mut World) -> Vec<DrainRecord> {
         _ => None,
     };
     core::mem::take(&mut world.outputs).into_iter().filter_map(record).collect()
+}
+
+/// The table looks at all counts.
+fn look(world: &mut World) {
+    world.table.handle_tick(world.now);
+    world.poll();
 }
 
 fn counts(record: &DrainRecord) -> Vec<(&'static str, u64)> {
@@ -119,4 +125,34 @@ fn flows_from_another_process_are_in_the_record_from_its_start() {
     world.tell(Event::EndpointEmptied(id));
     let record = &records(&mut world)[0];
     assert_eq!((record.flows_at_start, record.flows_after_start()), (2, 0), "{record:?}");
+}
+
+/// A worker counts its flow out and then says how it ended. A drain that begins in between waits for that, and has the
+/// flow in its record.
+#[test]
+fn a_flow_that_has_not_said_how_it_ended_is_waited_for() {
+    let mut world = World::listed(vec![says(READY)]);
+    let flow = world.admit().unwrap();
+    let endpoint = Arc::clone(flow.endpoint());
+    world.apply(says(NOT_READY));
+    core::mem::forget(flow);
+    assert_eq!(endpoint.admission().leave(), Some(1));
+    world.apply(says(LEAVING));
+    look(&mut world);
+    assert!(records(&mut world).is_empty());
+    endpoint.tally().add(FlowEnd::Broken);
+    look(&mut world);
+    let records = records(&mut world);
+    assert_eq!((records.len(), records[0].flows_at_start), (1, 1));
+    assert_eq!(counts(&records[0]), [("broken", 1)]);
+}
+
+/// A flow that leaves while its endpoint is open is nobody's to record.
+#[test]
+fn a_flow_that_leaves_an_open_endpoint_is_not_tallied() {
+    let mut world = World::listed(vec![says(READY)]);
+    let flow = world.admit().unwrap();
+    let endpoint = Arc::clone(flow.endpoint());
+    flow.end(FlowEnd::Client);
+    assert_eq!(endpoint.tally().read().total(), 0);
 }

@@ -8,18 +8,18 @@ use tidegate_core::{
 
 use super::*;
 
-fn millis(count: u64) -> Duration {
+pub(super) fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
 /// What a stream's other end does next.
 #[derive(Debug, PartialEq, Eq)]
-enum Next {
+pub(super) enum Next {
     Fin,
     Reset,
 }
 
-fn next(stream: &mut TcpStream) -> Next {
+pub(super) fn next(stream: &mut TcpStream) -> Next {
     match stream.read(&mut [0; 1]) {
         Ok(0) => Next::Fin,
         Err(error) if error.kind() == ErrorKind::ConnectionReset => Next::Reset,
@@ -27,8 +27,14 @@ fn next(stream: &mut TcpStream) -> Next {
     }
 }
 
+/// The flow carries a byte.
+fn exchange(client: &mut TcpStream, endpoint: &mut TcpStream) {
+    client.write_all(b"x").unwrap();
+    endpoint.read_exact(&mut [0; 1]).expect("the flow goes on");
+}
+
 impl Rig {
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         Timestamp::default().after(self.origin.elapsed())
     }
 
@@ -46,7 +52,7 @@ impl Rig {
         }
     }
 
-    fn wait_until(&self, moment: Timestamp) {
+    pub(super) fn wait_until(&self, moment: Timestamp) {
         while self.now() < moment {
             std::thread::yield_now();
         }
@@ -88,7 +94,7 @@ impl Rig {
     }
 
     /// A flow whose client has sent its FIN and does not take what the endpoint sends: it is never quiet.
-    fn half_closed_and_held_up(&mut self) -> (TcpStream, TcpStream) {
+    pub(super) fn half_closed_and_held_up(&mut self) -> (TcpStream, TcpStream) {
         let (client, mut endpoint) = self.connect();
         client.shutdown(Shutdown::Write).unwrap();
         assert_eq!(next(&mut endpoint), Next::Fin);
@@ -259,7 +265,7 @@ fn without_a_ready_endpoint_nobody_is_told_to_go() {
         let deadline = rig.now().after(millis(400));
         rig.drain(deadline, 1_000);
         rig.wait_until(deadline.after(millis(600)));
-        assert_eq!(rig.flows(0).len(), 1);
+        exchange(&mut client, &mut endpoint);
         rig.list(Conditions::default());
         assert_eq!((next(&mut client), next(&mut endpoint)), (Next::Fin, Next::Fin));
         drop((client, endpoint));
@@ -281,9 +287,7 @@ fn a_plan_that_is_undone_ends_no_flow() {
         rig.drain(deadline, 1_000);
         undo(&rig);
         rig.wait_until(deadline.after(millis(400)));
-        assert_eq!(rig.flows(0).len(), 1);
-        client.write_all(b"x").unwrap();
-        endpoint.read_exact(&mut [0; 1]).unwrap();
+        exchange(&mut client, &mut endpoint);
         assert_eq!((rig.ended(Party::Shed), rig.ended(Party::Cut)), (0, 0));
     }
 }
@@ -303,4 +307,18 @@ fn who_comes_to_a_last_resort_after_the_cut_is_cut_too() {
     assert_eq!(next(&mut second), Next::Reset);
     rig.await_no_flows();
     assert_eq!(rig.ended(Party::Cut), 2);
+}
+
+/// A deadline that moves earlier is followed in the middle of a drain.
+#[test]
+fn an_earlier_deadline_is_followed() {
+    let mut rig = Rig::new();
+    let (mut client, mut endpoint) = rig.connect();
+    let now = rig.now();
+    rig.drain(now.after(millis(600_000)), 1_000);
+    rig.drain(now.after(millis(600)), 1_000);
+    assert_eq!((next(&mut client), next(&mut endpoint)), (Next::Fin, Next::Fin));
+    drop((client, endpoint));
+    rig.await_no_flows();
+    assert_eq!((rig.ended(Party::Shed), rig.ended(Party::Cut)), (1, 0));
 }

@@ -36,6 +36,11 @@ fn leaving(endpoint: &Endpoint) -> Slice {
     slice(endpoint, SliceEndpoint::terminating)
 }
 
+/// Its Service has publishNotReadyAddresses.
+fn kept_ready(endpoint: &Endpoint) -> Slice {
+    slice(endpoint, |it| it.conditions([Some(true), Some(true), Some(true)]))
+}
+
 /// A proxy with a gate, its pod ready, and so many flows on it.
 fn with_flows(count: usize) -> (Endpoint, Proxy, Gate, Vec<Connection>) {
     let endpoint = Endpoint::greeting();
@@ -142,8 +147,7 @@ fn the_gate_waits_for_the_slice() {
 #[test]
 fn a_gate_drains_a_pod_that_is_kept_ready() {
     let (endpoint, proxy, gate, flows) = with_flows(1);
-    let kept = |it: SliceEndpoint| it.conditions([Some(true), Some(true), Some(true)]);
-    proxy.write_slice(&slice(&endpoint, kept));
+    proxy.write_slice(&kept_ready(&endpoint));
     let mut gated = gate.follow(UID);
     gated.until(|it| it.phase == "drained" && it.flows == 1);
     let drain = proxy.endpoint(&endpoint).unwrap().drain.expect("a drain is on");

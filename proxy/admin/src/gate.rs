@@ -1,11 +1,12 @@
 //! The gate: a pod's preStop asks here, and is answered when no flow is pinned to the pod on any instance.
 //!
-//! `wait` is the call that blocks, `feed` is what instances tell each other meanwhile, `serve` is the listener
-//! that has both and nothing else, and `counters` is what metrics show of it. Decided here: how many wait, how long, and what they are answered. When a gate
-//! opens is `tidegate_core::gate`'s decision.
+//! `wait` is the call that blocks, `members` is whom it asks, `feed` is what instances tell each other meanwhile,
+//! `serve` is the listener that has both and nothing else, and `counters` is what metrics show of it. Decided here: how
+//! many wait, how long, and what they are answered. When a gate opens is `tidegate_core::gate`'s decision.
 
 mod counters;
 mod feed;
+mod members;
 mod serve;
 mod wait;
 

@@ -13,6 +13,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -31,8 +32,9 @@ use tidegate_core::{ServiceName, table::Instance};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::Mutex,
     task::AbortHandle,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -47,6 +49,8 @@ use crate::token::{TokenError, TokenFile};
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// How long an answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(6);
+/// How old a list of them may be that a gate is judged by.
+const LATELY: Duration = Duration::from_millis(100);
 /// An answer larger than this is not one of ours.
 const ANSWER_LARGEST: usize = 64 * 1024 * 1024;
 
@@ -98,6 +102,8 @@ pub struct Peers {
     own: SocketAddr,
     /// Tells this process from all others.
     process: String,
+    /// Where the others were when that was read last.
+    lately: Mutex<Option<(Instant, Arc<BTreeSet<SocketAddr>>)>>,
 }
 
 /// A request that is being answered. Its connection ends with it.
@@ -127,7 +133,7 @@ impl Peers {
             );
         }
         let tls = tls.map(Tls::read).transpose()?;
-        Ok(Self { members, token, tls, own, process: process_name() })
+        Ok(Self { members, token, tls, own, process: process_name(), lately: Mutex::default() })
     }
 
     /// Tells this process from all others.
@@ -162,6 +168,22 @@ impl Peers {
         };
         all.retain(|address| !self.is_own(*address));
         Ok(all)
+    }
+
+    /// Where they were a moment ago, at most: however many gates wait, the list is read a few times a second.
+    pub(crate) async fn others_lately(
+        &self,
+        control: &ControlHandle,
+    ) -> Result<Arc<BTreeSet<SocketAddr>>, ControlError> {
+        let mut lately = self.lately.lock().await;
+        if let Some((read, others)) = &*lately
+            && read.elapsed() < LATELY
+        {
+            return Ok(Arc::clone(others));
+        }
+        let others = Arc::new(self.others(control).await?);
+        *lately = Some((Instant::now(), Arc::clone(&others)));
+        Ok(others)
     }
 
     /// Whether this instance answers there.

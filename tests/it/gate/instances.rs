@@ -15,7 +15,7 @@ use tidegate_tests::support::{
     write_certificate,
 };
 
-use super::{UID, leaving, ready, refusal};
+use super::{UID, kept_ready, leaving, ready, refusal};
 
 const TOKEN: &str = "the instances' own token";
 
@@ -186,15 +186,9 @@ fn an_instance_that_has_not_synced_says_not_yet() {
     drop(first);
 }
 
-/// Instances are found by the slices of their own Service; one that is not ready counts, too.
-#[test]
-fn instances_are_found_by_their_service() {
-    let mut setups = setups(3, &json!({}));
-    let mut own = Slice::named("tidegate-1").of_service("tidegate");
-    for (number, (_, gate)) in setups.iter().enumerate() {
-        let uid = format!("uid-tidegate-{number}");
-        own = own.with(SliceEndpoint::at(gate.0.ip()).pod(&format!("tidegate-{number}"), &uid).not_ready());
-    }
+/// Setups of so many instances that are found by the slices of their own Service.
+fn setups_of_a_service(count: usize) -> Vec<(Setup, Gate)> {
+    let mut setups = setups(count, &json!({}));
     // One port for all: it is that of gate.address.
     let port = setups[0].1.0.port();
     for (setup, gate) in &mut setups {
@@ -206,6 +200,24 @@ fn instances_are_found_by_their_service() {
             config.set("peers", json!({"service": "default/tidegate", "tokenFile": "../token"}));
         });
     }
+    setups
+}
+
+/// Their slices, which list those that are not ready, too.
+fn listing<'a>(gates: impl IntoIterator<Item = &'a Gate>) -> Slice {
+    let mut own = Slice::named("tidegate-1").of_service("tidegate");
+    for (number, gate) in gates.into_iter().enumerate() {
+        let uid = format!("uid-tidegate-{number}");
+        own = own.with(SliceEndpoint::at(gate.0.ip()).pod(&format!("tidegate-{number}"), &uid).not_ready());
+    }
+    own
+}
+
+/// Instances are found by the slices of their own Service; one that is not ready counts, too.
+#[test]
+fn instances_are_found_by_their_service() {
+    let setups = setups_of_a_service(3);
+    let own = listing(setups.iter().map(|(_, gate)| gate));
     let endpoint = Endpoint::greeting();
     let start = |(setup, gate): (Setup, Gate)| (setup.slice(&ready(&endpoint)).slice(&own).start(), gate);
     let all: Vec<_> = setups.into_iter().map(start).collect();
@@ -216,6 +228,30 @@ fn instances_are_found_by_their_service() {
     drop(flow);
     let answer = gated.answer();
     assert_eq!((&*answer.outcome, answer.instances.len()), ("drained", 3), "{answer:?}");
+}
+
+/// D11: an instance that starts while a gate waits is asked, too: to a pod that its slices keep ready it sends flows.
+#[test]
+fn an_instance_that_starts_meanwhile_is_asked() {
+    let mut setups = setups_of_a_service(2);
+    let (late, other) = setups.pop().unwrap();
+    let (first, gate) = setups.pop().unwrap();
+    let endpoint = Endpoint::greeting();
+    let first = first.slice(&ready(&endpoint)).slice(&listing([&gate])).start();
+    let flow = first.connect_greeted().0;
+    first.write_slice(&kept_ready(&endpoint));
+    let mut gated = gate.follow(UID);
+    gated.until(|it| it.phase == "drained" && it.flows == 1);
+    let late = late.slice(&kept_ready(&endpoint)).start();
+    let late_flow = late.connect_greeted().0;
+    first.write_slice(&listing([&gate, &other]));
+    gated.until(|it| it.flows == 2 && it.instances.contains(&other.0.to_string()));
+    late.wait_for_eligible(0);
+    drop(flow);
+    gated.until(|it| it.phase == "drained" && it.flows == 1);
+    drop(late_flow);
+    let answer = gated.answer();
+    assert_eq!((&*answer.outcome, answer.instances.len()), ("drained", 2), "{answer:?}");
 }
 
 /// A wrong token is refused, and an instance that has one cannot be asked.

@@ -1,6 +1,6 @@
 //! `GET /v1/gate`: blocks until no flow is pinned to a pod on any instance, or the time is over.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json,
@@ -12,11 +12,10 @@ use serde::Deserialize;
 use tidegate_control::{ControlHandle, GateState};
 use tidegate_core::{
     GateFacts, Timestamp,
-    gate::{Gate, GateOutcome, GatePhase, Judgement, PeerState},
+    gate::{Gate, GateOutcome, GatePhase, Judgement},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, watch},
-    task::JoinSet,
+    sync::{OwnedSemaphorePermit, watch},
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -24,12 +23,10 @@ use super::{
     GateAnswer, GateContext, GateEnd, GateInstance, GateLine, GateProgress,
     counters::Asked,
     feed::{Writer, lines},
+    members::{Members, word},
     serve::Caller,
 };
-use crate::{
-    peers::{all::THIS, follow::Seen},
-    refusal::Refusal,
-};
+use crate::{peers::all::THIS, refusal::Refusal};
 
 /// How long a caller waits that does not say so: less than a pod's usual 30 s until it is killed.
 const TIMEOUT: Duration = Duration::from_secs(25);
@@ -154,13 +151,6 @@ async fn pod_at(control: &ControlHandle, address: IpAddr, deadline: Instant) -> 
     }
 }
 
-/// Another instance, and what it said last.
-struct PeerSeen {
-    name: String,
-    state: PeerState,
-    error: Option<String>,
-}
-
 /// A pod that waits.
 struct Wait {
     context: GateContext,
@@ -169,11 +159,13 @@ struct Wait {
     deadline: Instant,
     /// The caller said how long it waits. Else the pod's own deadline is the end, where that is known.
     is_limited: bool,
+    /// No wait is longer.
+    longest: Instant,
+    /// The pod's own deadline, the earliest that was seen: it only ever moves earlier, and is known no more where the
+    /// endpoint has gone without a flow here while others have some.
+    pods_deadline: Option<Timestamp>,
     gate: Gate,
-    peers: Vec<PeerSeen>,
-    news: mpsc::Receiver<(usize, Seen)>,
-    /// Ends with the wait.
-    _followers: JoinSet<()>,
+    members: Members,
 }
 
 impl Wait {
@@ -181,6 +173,7 @@ impl Wait {
     async fn begin(context: GateContext, uid: Arc<str>, deadline: Instant) -> Result<Self, Refusal> {
         let control = &context.state.control;
         let gate = Gate::new(control.clock().now());
+        let longest = Instant::now() + LONGEST_TIMEOUT;
         let mut own = control.gate(Arc::clone(&uid)).await?;
         tokio::select! {
             synced = timeout_at(deadline, own.wait_for(|state| state.synced)) => match synced {
@@ -191,36 +184,9 @@ impl Wait {
             () = context.stopped() => return Err(again()),
         }
         // By now the slices of the instances' own Service are known, too.
-        let members = match &context.state.peers {
-            Some(peers) => peers.others(control).await?,
-            None => BTreeSet::new(),
-        };
-        let (sender, news) = mpsc::channel(64);
-        let mut followers = JoinSet::new();
-        let mut seen = Vec::new();
-        for (index, address) in members.into_iter().enumerate() {
-            let state = PeerState::Silent { since: control.clock().now(), was_done: false };
-            seen.push(PeerSeen {
-                name: address.to_string(),
-                state,
-                error: Some("it has not answered yet".to_owned()),
-            });
-            if let Some(peers) = context.state.peers.clone() {
-                let (uid, sender) = (Arc::clone(&uid), sender.clone());
-                followers.spawn(async move { peers.follow(address, &uid, index, &sender).await });
-            }
-        }
-        Ok(Self {
-            context,
-            uid,
-            own,
-            deadline,
-            is_limited: true,
-            gate,
-            peers: seen,
-            news,
-            _followers: followers,
-        })
+        let members = Members::read(context.state.peers.clone(), Arc::clone(&uid), control).await?;
+        let (is_limited, pods_deadline) = (true, None);
+        Ok(Self { context, uid, own, deadline, is_limited, longest, pods_deadline, gate, members })
     }
 
     /// Waits until the gate opens, or the time is over, and counts which.
@@ -243,27 +209,30 @@ impl Wait {
     ) -> Result<(Option<GateOutcome>, GateAnswer), Refusal> {
         let mut told: Option<(GateProgress, Instant)> = None;
         loop {
-            let clock = self.context.state.control.clock();
-            let (state, now) = (self.own.borrow_and_update().clone(), clock.now());
+            let control = self.context.state.control.clone();
+            let (state, now) = (self.own.borrow_and_update().clone(), control.clock().now());
             let facts = state.facts();
-            let states: Vec<PeerState> = self.peers.iter().map(|peer| peer.state).collect();
-            let (phase, again_at) = match self.gate.judge(&facts, &states, now) {
+            self.pods_deadline = [self.pods_deadline, state.view.deadline].into_iter().flatten().min();
+            let end = self.end();
+            let (phase, again_at) = match self.gate.judge(&facts, &self.members.states(), now) {
                 Judgement::Open(outcome) => {
+                    // Whoever has started since the list was read may have sent flows.
+                    if outcome == GateOutcome::Drained && self.members.read_again(&control).await? {
+                        continue;
+                    }
                     return Ok((Some(outcome), self.answer(Some(outcome), &facts, now)));
                 }
                 Judgement::Wait { phase, again } => (phase, again),
             };
-            let instant =
-                |at: Timestamp| Instant::from_std(clock.origin()) + Duration::from_nanos(at.as_nanos());
-            let end = match state.view.deadline.map(instant) {
-                Some(end) if self.is_limited => end.min(self.deadline),
-                Some(end) => end,
-                None => self.deadline,
-            };
             if Instant::now() >= end {
                 return Ok((None, self.answer(None, &facts, now)));
             }
-            let mut wake = again_at.map(instant).map_or(end, |at| at.min(end));
+            if self.members.reads_at().is_some_and(|at| at <= Instant::now()) {
+                self.members.read_again(&control).await?;
+                continue;
+            }
+            let wakes = [again_at.map(|at| self.instant(at)), self.members.reads_at()];
+            let mut wake = wakes.into_iter().flatten().fold(end, Instant::min);
             if let Some(writer) = writer {
                 let progress = self.progress(phase, &facts, end);
                 match told.as_ref().and_then(|(before, at)| untold_until(before, *at, &progress)) {
@@ -277,33 +246,25 @@ impl Wait {
             }
             tokio::select! {
                 changed = self.own.changed() => changed.map_err(|_| again())?,
-                Some((index, seen)) = self.news.recv() => self.note(index, seen, now),
+                () = self.members.hear(&control) => {}
                 () = sleep_until(wake) => {}
                 () = self.context.stopped() => return Err(again()),
             }
         }
     }
 
-    fn note(&mut self, index: usize, seen: Seen, now: Timestamp) {
-        let Some(peer) = self.peers.get_mut(index) else { return };
-        match seen {
-            Seen::Facts(facts) => {
-                peer.state = PeerState::Facts(facts);
-                peer.error = None;
-            }
-            Seen::Silent(why) => {
-                if let PeerState::Facts(facts) = peer.state {
-                    let was_done = facts.is_done() && facts.known;
-                    peer.state = PeerState::Silent { since: now, was_done };
-                }
-                peer.error = Some(why);
-            }
-            // It is this one: nothing more is to be waited for.
-            Seen::Own => {
-                peer.state = PeerState::Silent { since: now, was_done: true };
-                peer.error = None;
-            }
+    /// When what is left is answered, at the latest.
+    fn end(&self) -> Instant {
+        match self.pods_deadline.map(|at| self.instant(at)) {
+            Some(end) if self.is_limited => end.min(self.deadline),
+            Some(end) => end.min(self.longest),
+            None => self.deadline,
         }
+    }
+
+    fn instant(&self, at: Timestamp) -> Instant {
+        let origin = self.context.state.control.clock().origin();
+        Instant::from_std(origin) + Duration::from_nanos(at.as_nanos())
     }
 
     fn progress(&self, phase: GatePhase, own: &GateFacts, end: Instant) -> GateProgress {
@@ -355,20 +316,7 @@ impl Wait {
             flows: own.flows,
             error: None,
         }];
-        all.extend(self.peers.iter().filter_map(|peer| {
-            let (state, flows) = match &peer.state {
-                PeerState::Facts(facts) => (word(facts), facts.flows),
-                PeerState::Silent { was_done: true, .. } if peer.error.is_none() => return None,
-                PeerState::Silent { was_done: true, .. } => ("done", 0),
-                PeerState::Silent { .. } => ("unreachable", 0),
-            };
-            Some(GateInstance {
-                instance: peer.name.clone(),
-                state: state.to_owned(),
-                flows,
-                error: (state == "unreachable").then(|| peer.error.clone()).flatten(),
-            })
-        }));
+        all.extend(self.members.instances());
         all
     }
 }
@@ -386,15 +334,6 @@ fn untold_until(before: &GateProgress, told: Instant, news: &GateProgress) -> Op
     let later = told + PROGRESS_EVERY;
     let is_small = before.phase == news.phase && !before.says_the_same(news);
     (is_small && Instant::now() < later).then_some(later)
-}
-
-fn word(facts: &GateFacts) -> &'static str {
-    match (facts.synced, facts.is_programmed(), facts.flows) {
-        (false, _, _) => "not_synced",
-        (true, false, _) => "not_programmed",
-        (true, true, 1..) => "flows_left",
-        (true, true, 0) => "done",
-    }
 }
 
 fn millis(time: Duration) -> u64 {

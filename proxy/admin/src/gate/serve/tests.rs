@@ -3,8 +3,11 @@ use std::{future::poll_fn, io::Write as _, pin::Pin};
 use axum::body::to_bytes;
 use hyper::body::Body as _;
 use tempfile::NamedTempFile;
-use tidegate_core::{Conditions, Event, Permit, Tier};
-use tokio::time::{Instant, advance};
+use tidegate_core::{Conditions, Event, Permit, ServiceName, Tier};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::{Instant, advance},
+};
 
 use super::*;
 use crate::{
@@ -36,6 +39,13 @@ impl Gate {
         let mut slice = slice(&[("10.0.0.1", "web-0"), ("10.0.0.2", "web-1")]);
         slice.endpoints[0].conditions = conditions;
         self.rig.event(Event::SliceApplied(slice)).await;
+    }
+
+    /// The API server says when the pod web-0 is killed.
+    async fn is_killed_after(&self, time: Duration) {
+        let killed = self.rig.state.control.clock().now().after(time);
+        let uid = "uid-web-0".into();
+        self.rig.event(Event::PodDeadline { namespace: "default".into(), uid, killed }).await;
     }
 
     /// How many questions ended so.
@@ -82,13 +92,18 @@ fn error(text: &str) -> api::Error {
 }
 
 fn peers(token: &str) -> (Peers, NamedTempFile) {
+    peers_of(token, Members::Addresses(Vec::new()), 9903)
+}
+
+/// This instance answers at this port.
+fn peers_of(token: &str, members: Members, port: u16) -> (Peers, NamedTempFile) {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(token.as_bytes()).unwrap();
     let options = PeerOptions {
-        members: Members::Addresses(Vec::new()),
+        members,
         token_file: file.path().to_owned(),
         tls: None,
-        own: "10.0.0.9:9903".parse().unwrap(),
+        own: SocketAddr::new([10, 0, 0, 9].into(), port),
     };
     (Peers::new(options).unwrap(), file)
 }
@@ -116,11 +131,81 @@ async fn a_gate_answers_before_its_pod_is_killed() {
     let gate = Gate::start(None, 64).await;
     let _flow = gate.flow().await;
     gate.says(LEAVING).await;
-    let killed = gate.rig.state.control.clock().now().after(Duration::from_secs(12));
-    let uid = "uid-web-0".into();
-    gate.rig.event(Event::PodDeadline { namespace: "default".into(), uid, killed }).await;
+    gate.is_killed_after(Duration::from_secs(12)).await;
     let answer = gate.answer("/v1/gate?uid=uid-web-0").await;
     assert_eq!((&*answer.outcome, answer.flows, answer.waited_ms), ("time_over", 1, 10_000));
+}
+
+/// Its deadline holds also when its endpoint has gone from the slices, while another instance is waited for.
+#[tokio::test(start_paused = true)]
+async fn a_gate_remembers_when_its_pod_is_killed() {
+    let busy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = busy.local_addr().unwrap();
+    drop(tokio::spawn(async move {
+        while let Ok((mut stream, _)) = busy.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    }));
+    let (peers, _file) = peers_of("a token of some length", Members::Addresses(vec![other]), 9903);
+    let gate = Gate::start(Some(peers), 64).await;
+    gate.says(LEAVING).await;
+    gate.is_killed_after(Duration::from_secs(42)).await;
+    let (answer, ()) = tokio::join!(gate.answer("/v1/gate?uid=uid-web-0"), async {
+        advance(Duration::from_secs(5)).await;
+        gate.rig.event(Event::SlicesListed(Vec::new())).await;
+    });
+    assert_eq!((&*answer.outcome, &*answer.instances[1].state), ("time_over", "not_synced"), "{answer:?}");
+    assert_eq!(answer.waited_ms, 40_000, "neither the usual 25 s nor for good");
+}
+
+/// No pod waits for longer than a day, whenever it is killed.
+#[tokio::test(start_paused = true)]
+async fn no_wait_is_longer_than_a_day() {
+    let gate = Gate::start(None, 64).await;
+    let _flow = gate.flow().await;
+    gate.says(LEAVING).await;
+    gate.is_killed_after(Duration::from_secs(48 * 3600)).await;
+    let answer = gate.answer("/v1/gate?uid=uid-web-0").await;
+    assert_eq!((&*answer.outcome, answer.waited_ms), ("time_over", 24 * 3600 * 1000));
+}
+
+/// The slices of the instances' own Service, with an instance at each of these addresses.
+fn instances(addresses: &[&str]) -> Event {
+    let pods: Vec<_> = addresses.iter().map(|address| (*address, *address)).collect();
+    let mut slice = slice(&pods);
+    slice.name.name = "tidegate-abc12".into();
+    slice.service = Some(ServiceName::new("default", "tidegate"));
+    Event::SliceApplied(slice)
+}
+
+/// An instance that starts while a gate waits is asked before the gate opens; one that has gone again is not asked for
+/// longer than others that are silent.
+#[tokio::test(start_paused = true)]
+async fn who_starts_while_a_gate_waits_is_waited_for() {
+    // It takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let members = Members::Service(ServiceName::new("default", "tidegate"));
+    let (peers, _file) = peers_of("a token of some length", members, silent.local_addr().unwrap().port());
+    let gate = Gate::start(Some(peers), 64).await;
+    let flow = gate.flow().await;
+    gate.says(LEAVING).await;
+    gate.rig.event(instances(&["10.0.0.9"])).await;
+    let (answer, ()) = tokio::join!(gate.answer("/v1/gate?uid=uid-web-0&timeout_ms=60000"), async {
+        // Until between two readings of the list.
+        let over = gate.answer("/v1/gate?uid=uid-web-0&timeout_ms=5500").await;
+        assert_eq!((&*over.outcome, over.instances.len()), ("time_over", 1), "{over:?}");
+        gate.rig.event(instances(&["10.0.0.9", "127.0.0.1"])).await;
+        let endpoint = flow.endpoint().id();
+        drop(flow);
+        gate.rig.event(Event::EndpointEmptied(endpoint)).await;
+        let over = gate.answer("/v1/gate?uid=uid-web-0&timeout_ms=500").await;
+        assert_eq!((&*over.outcome, over.instances.len()), ("time_over", 2), "{over:?}");
+        gate.rig.event(instances(&["10.0.0.9"])).await;
+    });
+    let states: Vec<_> = answer.instances.iter().map(|it| &*it.state).collect();
+    assert_eq!((&*answer.outcome, &*states), ("drained", &["done", "unreachable"][..]), "{answer:?}");
+    assert_eq!(answer.waited_ms, 8_500, "three seconds from when it was found: {answer:?}");
 }
 
 /// A container that is merely restarted has a preStop, too.

@@ -28,7 +28,7 @@ pub(super) fn next(stream: &mut TcpStream) -> Next {
 }
 
 /// The flow carries a byte.
-fn exchange(client: &mut TcpStream, endpoint: &mut TcpStream) {
+pub(super) fn exchange(client: &mut TcpStream, endpoint: &mut TcpStream) {
     client.write_all(b"x").unwrap();
     endpoint.read_exact(&mut [0; 1]).expect("the flow goes on");
 }

@@ -118,6 +118,8 @@ pub(crate) struct GateContext {
     pub(crate) state: AdminState,
     /// One for each pod that waits.
     pub(crate) waiters: Arc<Semaphore>,
+    /// How many may wait.
+    pub(crate) waiters_limit: usize,
     /// One for each feed to another instance.
     pub(crate) feeds: Arc<Semaphore>,
     /// Closed when no more is answered here.
@@ -130,7 +132,7 @@ impl GateContext {
         let (waiters, feeds) = (connections / 4, connections / 2);
         state.gate.serve();
         let semaphore = |count| Arc::new(Semaphore::new(count));
-        Self { state, waiters: semaphore(waiters), feeds: semaphore(feeds), serving }
+        Self { state, waiters: semaphore(waiters), waiters_limit: waiters, feeds: semaphore(feeds), serving }
     }
 
     /// Waits until no more is answered here.

@@ -99,8 +99,8 @@ async fn begin(
     }
     let permit = context.waiters.clone().try_acquire_owned().map_err(|_| {
         asked.is_one_too_many();
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "as many pods wait at this gate as it takes")
-            .remedy("ask again in a second")
+        let error = format!("{} pods wait at this gate, which is its limit", context.waiters_limit);
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error).remedy("ask again in a second")
     })?;
     let deadline = Instant::now() + limit;
     let uid: Arc<str> = match query.uid {

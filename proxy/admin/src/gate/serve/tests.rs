@@ -267,6 +267,7 @@ async fn waiters_are_bounded() {
     advance(Duration::from_secs(1)).await;
     let (status, text) = gate.ask("/v1/gate?uid=uid-web-0").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(error(&text).error, "2 pods wait at this gate, which is its limit");
     assert!(error(&text).remedy.is_some(), "{text}");
     for waiting in waiting {
         assert_eq!(waiting.await.unwrap().0, StatusCode::OK);

@@ -70,6 +70,8 @@ pub(crate) enum Step {
     Configure(Box<Desired>, Reply<()>),
     Facts(Reply<serde_json::Value>),
     TakeFacts(serde_json::Value, Reply<()>),
+    Gated(Reply<Vec<String>>),
+    TakeGated(Vec<String>, Reply<()>),
     Clients(Reply<Vec<ServiceClients>>),
     TakeClients(ServiceClients, Reply<()>),
     Records(u64, Reply<Option<(serde_json::Value, u64)>>),
@@ -105,6 +107,17 @@ impl ControlHandle {
     /// Takes a predecessor's facts in; what cannot be read is logged and left out.
     pub async fn take_facts(&self, facts: serde_json::Value) -> Result<(), ControlError> {
         self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::TakeFacts(facts, reply))).await
+    }
+
+    /// The uids of the pods that gates keep new flows from, for a successor.
+    pub async fn gated(&self) -> Result<Vec<String>, ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::Gated(reply))).await
+    }
+
+    /// Keeps new flows from the pods that a predecessor's gates did, for as long as they terminate; what is no uid is left
+    /// out.
+    pub async fn take_gated(&self, uids: Vec<String>) -> Result<(), ControlError> {
+        self.ask(ANSWER_LIMIT, |reply| Request::Handoff(Step::TakeGated(uids, reply))).await
     }
 
     /// Which client went to which endpoint last, of each service that remembers it.
@@ -192,6 +205,13 @@ impl Controller {
             }
             Step::TakeFacts(facts, reply) => {
                 self.take_operators(facts);
+                let _ = reply.send(());
+            }
+            Step::Gated(reply) => {
+                let _ = reply.send(self.gated());
+            }
+            Step::TakeGated(uids, reply) => {
+                self.take_gated(uids);
                 let _ = reply.send(());
             }
             Step::Clients(reply) => {
@@ -406,3 +426,6 @@ impl Controller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -207,6 +207,9 @@ pub struct Facts {
     /// What operators asked for, as the state directory keeps it.
     #[serde(default)]
     pub operators: serde_json::Value,
+    /// The uids of pods that wait at the gate, or did and still get no new flows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<String>,
     /// What drains have come to, those that are over and those that are on.
     #[serde(default)]
     pub drains: serde_json::Value,

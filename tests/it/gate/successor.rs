@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 use tidegate_tests::support::{Connection, Endpoint, Gate, Process, Proxy, Setup, eventually, until};
 
-use super::{UID, leaving, ready};
+use super::{UID, kept_ready, leaving, ready};
 
 /// A process that takes over from a proxy, and ends with the test.
 struct Successor(Child);
@@ -82,6 +82,28 @@ fn a_pod_that_waits_asks_the_successor() {
     let status = eventually("the pod may go", || waiting.try_wait().unwrap());
     assert_eq!(status.code(), Some(0));
     assert!(proxy.wait_for_end().log.contains("another process has taken over"));
+}
+
+/// C4: a pod that is ready although it terminates stays shut in the successor, also where its hook has ended and nobody
+/// asks there, and in the successor's successor.
+#[test]
+fn what_a_gate_drained_stays_shut_in_the_successor() {
+    let (endpoint, proxy, gate, mut flows) = proxy(2);
+    proxy.write_slice(&ready(&endpoint));
+    proxy.wait_for_eligible(1);
+    proxy.write_slice(&kept_ready(&endpoint));
+    assert_eq!(gate.wait(UID, 300).outcome, "time_over");
+    proxy.wait_for_eligible(0);
+    let mut successors = Vec::new();
+    for taken in [2, 4] {
+        successors.push(Successor::start(&proxy, 4_096));
+        until("it has taken over", || proxy.metrics().total("tidegate_flows_taken_over_total") == taken);
+        let row = proxy.endpoint(&endpoint).unwrap();
+        assert_eq!((row.eligible, row.drain.map(|drain| drain.why)), (false, Some("gate".to_owned())));
+        proxy.expect_refusal();
+        flows[0].exchange(b"still here");
+    }
+    assert_eq!(gate.wait(UID, 300).flows, 2);
 }
 
 /// The old process is killed with everything given: whoever waits there asks the successor, though nobody told it to.

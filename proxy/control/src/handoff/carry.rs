@@ -1,4 +1,5 @@
-//! What no source can tell a successor: what drains have come to, and which client went to which endpoint.
+//! What no source can tell a successor: what gates asked for, what drains have come to, and which client went to which
+//! endpoint.
 //!
 //! Both processes have the same clock, so moments are told as they are. What a build does not know of another one's
 //! words is left out; a record that cannot be read costs that record.
@@ -41,6 +42,11 @@ pub struct KnownClient {
 /// Records that go in one message: so many, or until they are about so many bytes.
 const RECORDS: usize = 4_096;
 const RECORDS_BYTES: usize = 4 << 20;
+
+/// Pods whose gates a successor is told of.
+const GATED: usize = 16_384;
+/// No uid is longer.
+const UID: usize = 128;
 
 /// All that is known of drains, but for records that were told ahead.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -137,6 +143,15 @@ impl Told {
         self.ended = now.as_nanos();
     }
 
+    /// Nothing drains its endpoint here, to which so many of its flows have come.
+    fn undo(&mut self, came: u64, now: Timestamp) {
+        let moved = self.ends.entry(FlowEnd::Elsewhere.word().to_owned()).or_default();
+        let back = came.min(*moved);
+        *moved -= back;
+        self.flows_left += back;
+        (self.undone, self.ended) = (true, now.as_nanos());
+    }
+
     /// A record of a drain that is over. Its endpoint may be unknown here, and then has no number.
     fn into_record(self, endpoint: Option<Arc<Endpoint>>) -> AuditRecord {
         let endpoint = endpoint.unwrap_or_else(|| {
@@ -162,6 +177,20 @@ impl Told {
 }
 
 impl Controller {
+    /// The pods that gates keep new flows from.
+    pub(super) fn gated(&self) -> Vec<String> {
+        self.table.gated().take(GATED).map(ToString::to_string).collect()
+    }
+
+    /// Goes on with what a predecessor's gates asked for.
+    pub(super) fn take_gated(&mut self, uids: Vec<String>) {
+        let is_uid = |uid: &String| (1..=UID).contains(&uid.len());
+        let uids = uids.into_iter().filter(is_uid).take(GATED).map(Arc::from);
+        self.table.go_on_with_gates(uids);
+        self.gates.is_stale = true;
+        self.carry_out_all();
+    }
+
     /// Records from a number on, as many as go in one message, and the number to go on with.
     pub(super) fn records(&mut self, from: u64) -> Option<(serde_json::Value, u64)> {
         let (rest, end) = self.audit.starting_at(from);
@@ -232,21 +261,21 @@ impl Controller {
         };
         let known = self.known();
         let find = |told: &Told| known.get(&(told.port(), told.identity())).cloned();
+        let came =
+            |told: &Told| find(told).map_or(0, |it| it.admission().flows() + it.tally().read().total());
+        let now = self.clock.now();
         if has_died {
-            let now = self.clock.now();
             let (mut here, mut gone) = (Vec::new(), Vec::new());
             for mut told in on {
-                let came = find(&told).map_or(0, |it| it.admission().flows() + it.tally().read().total());
+                let came = came(&told);
                 told.lose_all_but(came, now);
                 (if came > 0 { &mut here } else { &mut gone }).push(told);
             }
             on = here;
             over.append(&mut gone);
         }
-        let mut records = mem::take(&mut self.handoff.records);
-        records.extend(self.audit_records(over));
-        self.audit.go_on_from(records, dropped, dropped_until.map(Timestamp::from_nanos));
-        for told in on {
+        let mut published = Vec::new();
+        for mut told in on {
             let endpoint = find(&told);
             let so_far = DrainSoFar {
                 began: Timestamp::from_nanos(told.began),
@@ -255,10 +284,18 @@ impl Controller {
                 flows_at_start: told.flows_at_start.saturating_sub(told.flows_left),
                 ends: told.ends(),
             };
-            self.table.go_on_with_drain(&told.port(), &told.identity(), &so_far);
-            if let Some(endpoint) = endpoint {
-                self.audit.goes_on(endpoint.id(), told.published_after);
+            if self.table.go_on_with_drain(&told.port(), &told.identity(), &so_far) {
+                told.undo(came(&told), now);
+                over.push(told);
+            } else if let Some(endpoint) = endpoint {
+                published.push((endpoint.id(), told.published_after));
             }
+        }
+        let mut records = mem::take(&mut self.handoff.records);
+        records.extend(self.audit_records(over));
+        self.audit.go_on_from(records, dropped, dropped_until.map(Timestamp::from_nanos));
+        for (endpoint, after) in published {
+            self.audit.goes_on(endpoint, after);
         }
         self.carry_out_all();
     }

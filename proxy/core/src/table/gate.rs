@@ -137,13 +137,7 @@ impl Gates {
 
     /// Forgets pods whose gate nobody waits at and that do not terminate any more.
     pub(super) fn forget(&mut self, services: &BTreeMap<ServicePort, Service>) {
-        let is_terminating = |(port, identity): &(ServicePort, EndpointIdentity)| {
-            let entry = services.get(port).and_then(|service| service.present.get(&identity.address));
-            entry.is_some_and(|entry| {
-                entry.endpoint.identity() == identity && entry.facts.conditions.terminating
-            })
-        };
-        self.0.retain(|_, gate| !gate.is_left || gate.places.iter().any(is_terminating));
+        self.0.retain(|_, gate| !gate.is_left || gate.places.iter().any(|it| is_terminating(services, it)));
     }
 
     fn is_asked(&self, entry: &Entry) -> bool {
@@ -165,6 +159,15 @@ impl Gates {
             is_terminating.then(|| entry.pod()).flatten()
         })
     }
+}
+
+/// It is present there, and terminating.
+fn is_terminating(
+    services: &BTreeMap<ServicePort, Service>,
+    (port, identity): &(ServicePort, EndpointIdentity),
+) -> bool {
+    let entry = services.get(port).and_then(|service| service.present.get(&identity.address));
+    entry.is_some_and(|entry| entry.endpoint.identity() == identity && entry.facts.conditions.terminating)
 }
 
 impl Service {
@@ -217,6 +220,23 @@ impl Table {
         }
         self.gates.forget(&self.services);
         self.want_pods();
+    }
+
+    /// What a successor has to know of gates: the pods that are waited for, and those that terminate and get no new flows
+    /// because one of them was.
+    pub fn gated(&self) -> impl Iterator<Item = &Arc<str>> {
+        let is_asked_for =
+            |gate: &Gate| !gate.is_left || gate.places.iter().any(|it| is_terminating(&self.services, it));
+        self.gates.0.iter().filter(move |(_, gate)| is_asked_for(gate)).map(|(uid, _)| uid)
+    }
+
+    /// Pods that waited at a predecessor's gate: what it asked for goes on, and nobody waits here yet. What follows comes
+    /// out of [`Table::poll_output`].
+    pub fn go_on_with_gates(&mut self, uids: impl IntoIterator<Item = Arc<str>>) {
+        for uid in uids {
+            self.gates.0.entry(uid).or_insert_with(|| Gate { is_left: true, ..Gate::default() });
+        }
+        self.find_gated();
     }
 
     /// A pod that [`Table::ask_gate`] named, as of the last [`Table::poll_output`]; the flows are those of this moment.

@@ -60,13 +60,23 @@ impl Table {
 
     /// Goes on with a drain that began in another process: with its beginning, its deadline, and what it had come to
     /// there. To be called when its flows are here. A drain that is over here already has its record, and stays as it is.
-    pub fn go_on_with_drain(&mut self, port: &ServicePort, identity: &EndpointIdentity, so_far: &DrainSoFar) {
-        let Some(service) = self.services.get_mut(port) else { return };
+    ///
+    /// Says whether the drain is undone: its endpoint is present, and nothing drains it here. What it had come to is then
+    /// the caller's to keep.
+    #[must_use]
+    pub fn go_on_with_drain(
+        &mut self,
+        port: &ServicePort,
+        identity: &EndpointIdentity,
+        so_far: &DrainSoFar,
+    ) -> bool {
+        let Some(service) = self.services.get_mut(port) else { return false };
         let present = service.present.get_mut(&identity.address);
         let entry = match present.filter(|entry| entry.endpoint.identity() == identity) {
+            Some(entry) if entry.drain.is_none() => return true,
             Some(entry) => entry,
             None => {
-                let Some(entry) = service.gone.get_mut(identity) else { return };
+                let Some(entry) = service.gone.get_mut(identity) else { return false };
                 // Nobody here has seen it go. Its flows are those that came; what has ended since is tallied.
                 let drain = entry.drain.get_or_insert_with(|| {
                     let flows = entry.endpoint.admission().flows();
@@ -82,7 +92,7 @@ impl Table {
                 entry
             }
         };
-        let Some(drain) = entry.drain.as_mut().filter(|drain| drain.drained.is_none()) else { return };
+        let Some(drain) = entry.drain.as_mut().filter(|drain| drain.drained.is_none()) else { return false };
         let came = drain.to_record;
         drain.since = drain.since.min(so_far.began);
         drain.flows_at_start = so_far.flows_at_start;
@@ -97,6 +107,7 @@ impl Table {
         }));
         entry.is_plan_forgotten = true;
         self.touched.entry(port.clone()).or_default().choice = true;
+        false
     }
 }
 

@@ -17,6 +17,7 @@ const CLIENT: usize = 20;
 pub(super) fn gather(shared: &Shared, ask: &Runtime) -> anyhow::Result<Facts> {
     Ok(Facts {
         operators: ask.block_on(shared.handle.facts())?,
+        gates: ask.block_on(shared.handle.gated())?,
         drains: ask.block_on(shared.handle.drains_so_far())?,
         counts: counts(&admin::totals(shared)),
     })

@@ -215,6 +215,7 @@ impl Takeover {
         };
         if let Some(facts) = &facts {
             ask.block_on(shared.handle.take_facts(facts.operators.clone()))?;
+            ask.block_on(shared.handle.take_gated(facts.gates.clone()))?;
         }
         for bound in &bound {
             tracing::info!(listener = &*bound.desired.name, address = %bound.address(), "listening");
@@ -233,8 +234,9 @@ impl Takeover {
             Over::Complete(doors) | Over::Died(Some(doors)) => Some(doors),
             Over::Died(None) => None,
         };
-        let Facts { operators, drains, counts } = facts.unwrap_or_default();
+        let Facts { operators, gates, drains, counts } = facts.unwrap_or_default();
         ask.block_on(shared.handle.take_facts(operators))?;
+        ask.block_on(shared.handle.take_gated(gates))?;
         ask.block_on(shared.handle.take_drains(drains, has_died))?;
         let counted = facts::totals(counts);
         let counted = if has_died { counted.of_the_past() } else { counted };

@@ -92,6 +92,27 @@ fn a_gates_drain_outlives_the_gate_and_not_the_pod() {
     assert_eq!(world.eligible().len(), 3, "it went, and nobody waits for it any more");
 }
 
+/// A successor keeps shut what its predecessor's gates did, for those that nobody waits for any more, too, and asks for it
+/// as the predecessor would.
+#[test]
+fn a_successor_goes_on_with_what_gates_asked_for() {
+    let mut before = World::listed(vec![says(KEPT_READY)]);
+    ["p1", "p2", "p3"].into_iter().for_each(|uid| ask(&mut before, uid));
+    before.table.leave_gates(["p1", "p2"]);
+    let told = |world: &World| world.table.gated().cloned().collect::<Vec<_>>();
+    assert_eq!(told(&before), ["p1".into(), "p3".into()], "p2 does not terminate");
+    let mut after = World::listed(vec![says(KEPT_READY)]);
+    after.table.go_on_with_gates(told(&before));
+    after.poll();
+    assert_eq!(after.eligible(), ["10.0.0.2:80"]);
+    assert_eq!(after.endpoint("10.0.0.1:80").drain.unwrap().causes.to_string(), "gate");
+    assert_eq!(told(&after), ["p1".into()], "nobody waits for p3 here");
+    ask(&mut after, "p3");
+    assert_eq!(told(&after), ["p1".into(), "p3".into()]);
+    after.apply(says(READY));
+    assert_eq!(after.eligible().len(), 2, "as in any process it ends with the termination");
+}
+
 /// Undoing a gate's drain leaves an operator's, and the other way round.
 #[test]
 fn a_gates_drain_is_apart_from_an_operators() {

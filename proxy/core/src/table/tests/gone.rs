@@ -272,7 +272,7 @@ fn successor(world: &mut World, why: &str, deadline: Option<Timestamp>) -> Vec<P
         flows_at_start: 2,
         ends: Ends::default(),
     };
-    world.table.go_on_with_drain(&web(), &identity, &so_far);
+    assert!(!world.table.go_on_with_drain(&web(), &identity, &so_far));
     world.poll();
     flows
 }
@@ -291,6 +291,25 @@ fn a_drain_from_another_process_has_its_plan_here() {
     // The pod and operators may still move it.
     ask(&mut world, AdminState::Drain, Some(seconds(10)));
     assert_eq!(deadlines(&mut world), [Some(world.now.after(seconds(10)))]);
+}
+
+/// Where the endpoint is ready here, nothing goes on: whoever asked is told so.
+#[test]
+fn a_drain_from_another_process_is_undone_where_nothing_drains() {
+    let mut world = world(DrainDeadline::None);
+    world.apply(says(READY));
+    let identity = EndpointIdentity { pod_uid: Some("p1".into()), address: FIRST.parse().unwrap() };
+    let _flow = world.table.pin(&web(), identity.clone(), world.now);
+    let so_far = DrainSoFar {
+        began: world.now,
+        causes: crate::DrainCauses::default(),
+        deadline: None,
+        flows_at_start: 1,
+        ends: Ends::default(),
+    };
+    assert!(world.table.go_on_with_drain(&web(), &identity, &so_far));
+    world.poll();
+    assert!(world.endpoint(FIRST).drain.is_none());
 }
 
 /// An operator's part of a drain that began in another process can be taken back here.

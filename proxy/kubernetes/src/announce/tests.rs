@@ -179,21 +179,6 @@ fn a_burst_is_saved_up_and_then_paid_for() {
     assert_eq!(burst, BURST as usize, "no more is saved up than that");
 }
 
-/// More than a burst takes its time.
-#[tokio::test]
-async fn what_comes_after_a_burst_is_written_at_the_rate() {
-    let began = Instant::now();
-    let rig = announcing(pace()).await;
-    let many = BURST as usize + 2;
-    for number in 0..many {
-        rig.follower.announce(announcement(number));
-    }
-    for number in 0..many {
-        accept(created(&rig, number).await).await;
-    }
-    assert!(began.elapsed() >= EVERY * 2, "{:?}", began.elapsed());
-}
-
 /// An Event is in the namespace of its pod.
 #[tokio::test]
 async fn an_event_is_written_beside_its_pod() {
@@ -215,6 +200,23 @@ async fn writer(rig: &Rig, backoff: Backoff) -> Writer {
         backoff,
         rng: Rng::new(1),
     }
+}
+
+/// What comes after a burst waits for its turn.
+#[tokio::test]
+async fn nothing_is_written_faster_than_the_rate() {
+    let rig = announcing(pace()).await;
+    let mut writer = writer(&rig, Backoff::new(Duration::ZERO, Duration::ZERO)).await;
+    writer.rate.paid += EVERY * BURST * 1_000;
+    let waiting = Waiting { announcement: announcement(0), since: Instant::now() };
+    let asked = async {
+        tokio::select! {
+            exchange = rig.next() => exchange.target,
+            () = writer.say(&waiting) => "nobody, and said it".to_owned(),
+        }
+    };
+    let asked = timeout(Duration::from_millis(100), asked).await;
+    assert!(asked.is_err(), "it does not wait: {}", asked.expect("it does not wait"));
 }
 
 /// A wait that has grown is over with a success.

@@ -16,7 +16,10 @@ use crate::{
 
 /// The second endpoint terminates with so many flows.
 async fn draining(flows: usize) -> (Rig, Vec<Permit>) {
-    let rig = Rig::start(false).await;
+    draining_at(Rig::start(false).await, flows).await
+}
+
+async fn draining_at(rig: Rig, flows: usize) -> (Rig, Vec<Permit>) {
     let services = rig.state.control.services().await.unwrap().services;
     let enter = |_| Permit::enter(&services[0].endpoints[1].endpoint, Tier::Ready).unwrap();
     let permits = (0..flows).map(enter).collect();
@@ -40,6 +43,20 @@ async fn drains_as_json() {
     permits.pop().unwrap().end(FlowEnd::Client);
     rig.state.control.services().await.unwrap();
     insta::assert_snapshot!(serde_json::to_string_pretty(&now(&rig, "").await).unwrap());
+}
+
+/// What is told is of after the question: whoever asks while others are being answered is not told what they are.
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_of_after_its_question() {
+    // A worker that is silent makes a look last.
+    let (rig, _permits) = draining_at(Rig::start(true).await, 1).await;
+    let second = async {
+        tokio::time::advance(Duration::from_millis(1)).await;
+        now(&rig, "").await
+    };
+    let (first, second) = tokio::join!(now(&rig, ""), second);
+    assert_eq!((first.silent_workers.len(), second.silent_workers.len()), (1, 1));
+    assert!(second.at > first.at, "{} and {}", first.at, second.at);
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,6 +45,16 @@ fn a_drain_is_told_with_what_its_flows_do() {
     assert!(drain.causes[0].object.ends_with("/web-1"), "{:?}", drain.causes);
 }
 
+/// Metrics have what workers know of draining flows, though nobody asks for drains; and no more of it once none is on.
+#[test]
+fn metrics_tell_what_draining_flows_do() {
+    let (_endpoints, proxy, flows) = draining(&json!({"deadline": "10m", "quiet": "1ms"}), 3);
+    let idle = || proxy.metrics().total("tidegate_draining_flows_idle");
+    until("workers have looked", || idle() == 3);
+    drop(flows);
+    until("the drain is over", || idle() == 0);
+}
+
 /// Without a deadline the end is judged by how flows close, and before any has closed nothing is said.
 #[test]
 fn an_end_is_estimated_from_how_flows_close() {

@@ -184,7 +184,8 @@ fn time_alone_moves_deadlines(page: &mut Canned) {
     }
     page.browser.value("window.passed = 0");
     page.tell(&[with(drain(2), json!({"deadline": BEGAN, "deadline_seconds": -90.0, "put_off": true}))], &[]);
-    let put_off = "document.querySelector('.card .deadline').textContent === 'put off, as no endpoint was ready'";
+    let put_off =
+        "document.querySelector('.card .deadline').textContent === 'put off, as no endpoint was ready'";
     page.browser.until("it is put off, and not over", put_off);
 }
 

@@ -279,8 +279,8 @@ function createDrain(drain) {
     make("p", { class: "left" }, make("span", { class: "flows" }), make("small", { class: "of" })),
     make("progress", { "aria-label": `Flows of ${drain.endpoint} that have ended` }),
     make("dl", {},
-      fact("deadline", "Deadline"), fact("ends", "Ends in, about"), fact("idle", "Idle"), fact("rate", "Moving"),
-      fact("oldest", "Oldest flow"), fact("fate", "Shed, cut, broken")),
+      fact("since", "Draining for"), fact("deadline", "Deadline"), fact("ends", "Ends in, about"), fact("idle", "Idle"),
+      fact("rate", "Moving"), fact("oldest", "Oldest flow"), fact("fate", "Shed, cut, broken")),
     make("p", { class: "why" }));
 }
 
@@ -307,6 +307,7 @@ function updateDrain(card, drain) {
 function countDown(card, drain) {
   const passed = (performance.now() - sampledAt) / 1000;
   const part = (name) => card.querySelector(`.${name}`);
+  say(part("since"), span(drain.since_seconds + passed));
   if (drain.deadline_seconds === null) {
     say(part("deadline"), "none");
   } else if (drain.put_off) {
@@ -540,7 +541,8 @@ function createRecord(record) {
   const numbers = [
     ["Took", span(record.took_ms / 1000)], ["Flows", record.flows_at_start], ["By client", record.ended_by_client],
     ["By endpoint", record.ended_by_endpoint], ["Shed", record.shed], ["Cut", record.cut],
-    ["Broken", record.broken], ["New after", record.flows_after_start],
+    ["Broken", record.broken], ["Other", record.ordered + record.elsewhere], ["Left", record.flows_left],
+    ["New after", record.flows_after_start],
   ];
   const name = [plain(record.service), record.pod].filter(Boolean).join(" · ");
   return make("tr", { role: "row" },

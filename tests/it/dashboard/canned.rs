@@ -180,7 +180,7 @@ pub(super) fn endpoint(id: u64, conditions: Option<[bool; 3]>, eligible: bool) -
 pub(super) fn drain(id: u64) -> Value {
     json!({
         "service": SERVICE, "endpoint": format!("10.0.0.{id}:80"), "id": id, "pod": format!("default/web-{id}"),
-        "node": "node-a", "since": BEGAN, "why": "operator ada",
+        "node": "node-a", "since": BEGAN, "since_seconds": 60.0, "why": "operator ada",
         "causes": [{"kind": "operator", "object": "ada"}], "deadline": null, "deadline_seconds": null,
         "sheds_from": null, "waits": false, "flows_at_start": 40, "flows_left": 10, "idle_share": null,
         "bytes_per_second": null, "oldest_flow_seconds": null, "ended_by_themselves": 30, "shed": 0, "cut": 0,

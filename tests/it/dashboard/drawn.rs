@@ -41,7 +41,7 @@ fn everything_stands_in_its_place() {
         with(endpoint(7, Some([true, true, false]), true), json!({"service": "default/web:admin"})),
     ]);
     let counts = json!({"flows_at_start": 21, "ended_by_client": 22, "ended_by_endpoint": 23, "shed": 24, "cut": 25,
-                        "broken": 26, "flows_after_start": 27, "why": "operator ada"});
+                        "broken": 26, "ordered": 100, "elsewhere": 7, "flows_left": 27, "flows_after_start": 28, "why": "operator ada"});
     let records = Vec::from([
         with(record(1), json!({"shed": 3})),
         with(record(2), json!({"undone": true})),
@@ -108,12 +108,13 @@ fn endpoints_are_in_columns(page: &mut Canned) {
 
 fn the_audit_is_in_columns(page: &mut Canned) {
     let ended = page.browser.value("new Date('2026-01-01T10:00:05.000Z').toLocaleTimeString('en-GB')");
-    let row = |id: u64, outcome: &str, counts: [u64; 7]| {
+    let row = |id: u64, outcome: &str, counts: [u64; 9]| {
         let mut row = json!({
             "Endpoint": format!("10.0.0.{id}:80default/web · default/web-{id}operator ada"), "Outcome": outcome,
             "Ended": ended, "Took": "5.0 s",
         });
-        let heads = ["Flows", "By client", "By endpoint", "Shed", "Cut", "Broken", "New after"];
+        let heads =
+            ["Flows", "By client", "By endpoint", "Shed", "Cut", "Broken", "Other", "Left", "New after"];
         for (head, count) in heads.into_iter().zip(counts) {
             row[head] = json!(count.to_string());
         }
@@ -121,9 +122,9 @@ fn the_audit_is_in_columns(page: &mut Canned) {
     };
     // The latest first, and none that is on.
     let expected = [
-        row(3, "broken", [21, 22, 23, 24, 25, 26, 27]),
-        row(2, "undone", [40, 0, 0, 0, 0, 0, 0]),
-        row(1, "clean", [40, 0, 0, 3, 0, 0, 0]),
+        row(3, "broken", [21, 22, 23, 24, 25, 26, 107, 27, 28]),
+        row(2, "undone", [40, 0, 0, 0, 0, 0, 0, 0, 0]),
+        row(1, "clean", [40, 0, 0, 3, 0, 0, 0, 0, 0]),
     ];
     assert_eq!(rows(page, "#audit-scroll table"), expected);
     assert_eq!(page.browser.value("document.querySelector('#no-audit').checkVisibility()"), json!(false));
@@ -155,12 +156,12 @@ fn a_drain_is_a_card(page: &mut Canned) {
         json!([
             {"name": "10.0.0.1:80", "where": place(1), "left": "300 of 1,200 flows left", "bar": [900, 1_200],
              "why": "slice default/web-abc says terminating; waits for a ready endpoint",
-             "facts": ["Deadlinenone", "Ends in, about60 s to 10 min", "Idle25 %", "Moving2.5 MB/s",
+             "facts": ["Draining for60 s", "Deadlinenone", "Ends in, about60 s to 10 min", "Idle25 %", "Moving2.5 MB/s",
                        "Oldest flow2 h", "Shed, cut, broken4 / 5 / 6, 7 to be cut"],
              "urgent": true, "undrain": false},
             {"name": "10.0.0.2:80", "where": place(2), "left": "10 of 40 flows left", "bar": [30, 40],
              "why": "operator ada",
-             "facts": ["Deadlinenone", "Ends in, aboutnot known", "Idlenot known", "Movingnot known",
+             "facts": ["Draining for60 s", "Deadlinenone", "Ends in, aboutnot known", "Idlenot known", "Movingnot known",
                        "Oldest flownone", "Shed, cut, broken0 / 0 / 0"],
              "urgent": false, "undrain": true},
         ])
@@ -182,6 +183,7 @@ fn time_alone_moves_deadlines(page: &mut Canned) {
         page.browser.until(deadline, &said);
         assert_eq!(page.browser.text(".card .ends"), ends);
     }
+    assert_eq!(page.browser.text(".card .since"), "3 min");
     page.browser.value("window.passed = 0");
     page.tell(&[with(drain(2), json!({"deadline": BEGAN, "deadline_seconds": -90.0, "put_off": true}))], &[]);
     let put_off =

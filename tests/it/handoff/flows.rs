@@ -18,8 +18,8 @@ fn moved_flows_lose_no_byte() {
     let endpoint = Endpoint::listen();
     let proxy = setup().ready([&endpoint]).start();
     let mut talking = proxy.connect_to(&endpoint);
-    let (up_client, mut up_served) = proxy.connect_to(&endpoint);
-    let (mut down_client, down_served) = proxy.connect_to(&endpoint);
+    let (mut up_client, mut up_served) = proxy.connect_to(&endpoint);
+    let (mut down_client, mut down_served) = proxy.connect_to(&endpoint);
     let mut client_closed = proxy.connect_to(&endpoint);
     client_closed.0.send(b"last words");
     client_closed.0.finish();
@@ -37,8 +37,17 @@ fn moved_flows_lose_no_byte() {
     let (begin, begun) = mpsc::channel();
     let total = 400 * MIB;
     let bulk = [
-        thread::spawn(move || Pattern::from(1).write(&mut up_client.stream(), total)),
-        thread::spawn(move || Pattern::from(2).write(&mut down_served.stream(), total)),
+        // Who has written all stays until it has the answer: an answer to nobody would be reset.
+        thread::spawn(move || {
+            Pattern::from(1).write(&mut up_client.stream(), total);
+            up_client.finish();
+            assert_eq!(up_client.receive_to_end(), b"got it");
+        }),
+        thread::spawn(move || {
+            Pattern::from(2).write(&mut down_served.stream(), total);
+            down_served.finish();
+            assert_eq!(down_served.receive_to_end(), b"got it");
+        }),
         thread::spawn({
             let begin = begin.clone();
             move || {

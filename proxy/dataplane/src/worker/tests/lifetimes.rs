@@ -3,7 +3,7 @@
 use tidegate_core::LifetimeSettings;
 
 use super::{
-    sheds::{Next, exchange, millis, next},
+    sheds::{Next, exchange, let_one_go, millis, next},
     *,
 };
 
@@ -26,7 +26,7 @@ impl Rig {
 #[test]
 fn who_is_old_and_stays_gives_its_turn_back_and_is_told_again() {
     let mut rig = Rig::new();
-    let mut held_up: Vec<_> = (0..5).map(|_| rig.half_closed_and_held_up()).collect();
+    let held_up: Vec<_> = (0..5).map(|_| rig.half_closed_and_held_up()).collect();
     let (mut client, endpoint) = rig.connect();
     // Long enough for all of them to have had their look of when they are a second old.
     rig.wait_until(rig.now().after(millis(2_100)));
@@ -36,10 +36,7 @@ fn who_is_old_and_stays_gives_its_turn_back_and_is_told_again() {
     // Within a second workers follow the limit, and the five are told first.
     assert!(rig.now().since(began) < millis(4_500), "five turns at one in a second were lost");
     drop((client, endpoint));
-    let (mut reader, writer) = held_up.pop().unwrap();
-    let reading = std::thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
-    reading.join().unwrap().unwrap();
-    drop((writer, held_up));
+    let_one_go(held_up);
     rig.await_no_flows();
     assert_eq!(rig.ended(Party::Lifetime), 2);
 }

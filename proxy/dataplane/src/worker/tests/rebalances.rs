@@ -3,7 +3,7 @@
 use tidegate_core::Rebalance;
 
 use super::{
-    sheds::{Next, millis, next},
+    sheds::{Next, let_one_go, millis, next},
     *,
 };
 
@@ -39,15 +39,12 @@ fn the_surplus_goes_one_by_one() {
 #[test]
 fn who_is_told_and_stays_leaves_its_turn_to_another() {
     let mut rig = Rig::new();
-    let mut held_up: Vec<_> = (0..2).map(|_| rig.half_closed_and_held_up()).collect();
+    let held_up: Vec<_> = (0..2).map(|_| rig.half_closed_and_held_up()).collect();
     let (mut client, endpoint) = rig.connect();
     let run = rig.rebalance(1, 2);
     assert_eq!(next(&mut client), Next::Fin, "the two have taken all turns");
     drop((client, endpoint));
-    let (mut reader, writer) = held_up.pop().unwrap();
-    let reading = std::thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
-    reading.join().unwrap().unwrap();
-    drop((writer, held_up));
+    let_one_go(held_up);
     rig.await_no_flows();
     assert_eq!((rig.ended(Party::Rebalance), run.moved()), (2, 2));
 }

@@ -105,6 +105,14 @@ impl Rig {
     }
 }
 
+/// One of those who are held up has taken all that it was sent, so that its flow ends; the others end with their streams.
+pub(super) fn let_one_go(mut held_up: Vec<(TcpStream, TcpStream)>) {
+    let (mut reader, writer) = held_up.pop().unwrap();
+    let reading = std::thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
+    reading.join().unwrap().unwrap();
+    drop((writer, held_up));
+}
+
 /// A deadline that has passed already: whoever is quiet gets a FIN all the same.
 #[test]
 fn a_deadline_that_is_over_still_leaves_a_fin() {

@@ -228,10 +228,12 @@ fn long_lists_are_shown_in_parts(page: &mut Canned) {
         .until("it is open", "document.querySelectorAll('details:last-child tbody tr').length === 200");
     assert!(page.times("/v1/endpoints?service=default%2Fweb") > before);
     assert_eq!(page.times("/v1/endpoints?service=default%2Fa"), 0, "nobody opened it");
+    let more = "document.querySelector('details:last-child .more button').checkVisibility()";
+    assert_eq!(page.browser.value(more), json!(true));
     page.browser.click("details:last-child .more button");
     page.browser
         .until("all are shown", "document.querySelectorAll('details:last-child tbody tr').length === 250");
-    assert_eq!(page.browser.value("document.querySelector('details:last-child .more').hidden"), json!(true));
+    assert_eq!(page.browser.value(more), json!(false));
     // A page that nobody looks at asks nothing.
     page.browser.value("window.away = true");
     page.let_turns_pass();

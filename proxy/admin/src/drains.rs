@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use tidegate_control::{Clock, Progress, ProgressAnswer, progress::SURVEY_OVER};
+use tidegate_control::{Clock, Progress, ProgressAnswer, progress};
 use tidegate_core::{DrainCause, DrainCauses, FlowEnd, Survey, Timestamp};
 
 use crate::{AdminState, api, audit, refusal::Refusal, serve::Lasting};
@@ -141,7 +141,7 @@ fn idle_share(survey: &Survey) -> Option<f64> {
 
 /// What was moved while workers looked, as so much a second.
 pub(crate) fn per_second(bytes: u64) -> u64 {
-    (bytes as f64 / SURVEY_OVER.as_secs_f64()).round() as u64
+    progress::per_second(bytes).round() as u64
 }
 
 fn seconds_until(at: Timestamp, now: Timestamp) -> f64 {

@@ -34,7 +34,7 @@ pub(crate) use looks::Looks;
 /// How far back closing is looked at.
 pub const LOOK_BACK: Duration = Duration::from_secs(30);
 /// From a worker's first look to its second.
-pub const SURVEY_OVER: Duration = Duration::from_millis(250);
+const SURVEY_OVER: Duration = Duration::from_millis(250);
 /// How long a drain that is over is still told.
 const TOLD_FOR: Duration = Duration::from_secs(10);
 /// What is further away than this is as good as unknown.
@@ -314,6 +314,11 @@ pub(crate) fn plan(began: Timestamp, deadline: Timestamp, settings: &ServiceSett
         quiet: drain.quiet,
         max_per_second: drain.max_per_second,
     }
+}
+
+/// What was moved while workers looked, as so much a second.
+pub fn per_second(bytes: u64) -> f64 {
+    bytes as f64 / SURVEY_OVER.as_secs_f64()
 }
 
 /// A drain is on and flows are left.

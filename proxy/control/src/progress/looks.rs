@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tidegate_core::{DrainRecord, ServicePort, Timestamp};
 
-use super::{ProgressAnswer, SURVEY_OVER};
+use super::{ProgressAnswer, per_second};
 
 /// How often workers look: a tenth as often as for an operator who follows.
 const EVERY: Duration = Duration::from_secs(10);
@@ -65,7 +65,7 @@ impl Looks {
                 will_be_cut: None,
             });
             sum.idle += survey.idle;
-            sum.bytes_per_second += survey.bytes as f64 / SURVEY_OVER.as_secs_f64();
+            sum.bytes_per_second += per_second(survey.bytes);
             sum.oldest = [sum.oldest, survey.oldest].into_iter().flatten().min();
             if let Some(cut) = drain.will_be_cut {
                 sum.will_be_cut = Some(sum.will_be_cut.unwrap_or(0) + cut);

@@ -205,9 +205,7 @@ impl Service {
     pub(super) fn add_deadlines(&self, notices: &mut [Notice]) {
         for notice in notices {
             let Notice::DrainBegan { endpoint, deadline, .. } = notice else { continue };
-            let present = self.present.get(&endpoint.address());
-            let entry = present.filter(|entry| entry.endpoint.id() == endpoint.id());
-            let drain = entry.or_else(|| self.gone.get(endpoint.identity())).and_then(|it| it.drain.as_ref());
+            let drain = self.entry(endpoint.identity()).and_then(|(entry, _)| entry.drain.as_ref());
             *deadline = drain.and_then(|drain| drain.deadline);
         }
     }

@@ -170,17 +170,6 @@ fn is_terminating(
     entry.is_some_and(|entry| entry.endpoint.identity() == identity && entry.facts.conditions.terminating)
 }
 
-impl Service {
-    /// The entry with this identity, and whether its endpoint is present.
-    fn entry(&self, identity: &EndpointIdentity) -> Option<(&Entry, bool)> {
-        let present = self.present.get(&identity.address);
-        match present.filter(|entry| entry.endpoint.identity() == identity) {
-            Some(entry) => Some((entry, true)),
-            None => Some((self.gone.get(identity)?, false)),
-        }
-    }
-}
-
 impl Table {
     /// A pod waits at a gate, from here on or still. Where it is an endpoint is found by [`Table::find_gated`].
     pub fn ask_gate(&mut self, uid: &Arc<str>) {

@@ -105,6 +105,15 @@ impl Service {
         matches!(self.source, Source::Fixed { .. })
     }
 
+    /// The entry with this identity, and whether its endpoint is present.
+    pub(super) fn entry(&self, identity: &EndpointIdentity) -> Option<(&Entry, bool)> {
+        let present = self.present.get(&identity.address);
+        match present.filter(|entry| entry.endpoint.identity() == identity) {
+            Some(entry) => Some((entry, true)),
+            None => Some((self.gone.get(identity)?, false)),
+        }
+    }
+
     /// Whether the endpoint is present, or gone with flows left.
     pub(super) fn knows(&self, endpoint: &Endpoint) -> bool {
         let present = self.present.get(&endpoint.address());
